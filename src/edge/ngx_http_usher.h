@@ -1,0 +1,351 @@
+
+/*
+ * ngx_http_usher.h - what the edge's modules offer each other.
+ *
+ * One .so holds several modules, each in a file of its own; this header is
+ * the only one they share.  Every process-wide state is per worker and is
+ * rebuilt when ngx_cycle changes; what workers share lies in the zone.
+ */
+
+
+#ifndef _NGX_HTTP_USHER_H_INCLUDED_
+#define _NGX_HTTP_USHER_H_INCLUDED_
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+
+#include "usher_key.h"
+#include "usher_event.h"
+#include "usher_stream.h"
+
+
+/* ---- Zone: shared memory, ngx_http_usher_zone.c ---------------------- */
+
+
+/*
+ * Counters, one line each: name (as in usher_metrics, usher_<name>_total)
+ * and help.  Kept per worker in the zone, added up on reading, so counting
+ * takes no lock.
+ */
+#define NGX_HTTP_USHER_COUNTERS(_)                                            \
+    _(requests_admitted, "Requests that auth admitted.")                      \
+    _(requests_unauthorized, "Requests answered 401.")                        \
+    _(requests_forbidden, "Requests answered 403.")                           \
+    _(requests_invalid, "Requests answered 400.")                             \
+    _(requests_limited, "Requests over a limit.")                             \
+    _(requests_unknown, "Requests answered 503: record cannot be known.")     \
+    _(auth_failures_limited, "Bad keys refused by the failure limiter.")      \
+    _(directory_hits, "Look-ups answered by the zone.")                       \
+    _(directory_negatives, "Look-ups answered by a negative.")                \
+    _(directory_misses, "Look-ups that asked Redis.")                         \
+    _(directory_suspends, "Requests suspended on a miss.")                    \
+    _(directory_timeouts, "Suspended requests that met the deadline.")        \
+    _(directory_stale, "Look-ups served from a record past revalidation.")    \
+    _(directory_refused, "Misses beyond the budget.")                         \
+    _(directory_corrupt, "Records from Redis that could not be read.")        \
+    _(directory_changes, "Changes applied.")                                  \
+    _(zone_evicted, "Idle cells evicted to make room.")                       \
+    _(zone_forgotten, "Cells with a bucket above idle evicted.")              \
+    _(zone_recovered, "Sets cleared after their owner died.")                 \
+    _(limit_races, "Charges left standing after a lost race.")                \
+    _(journal_events, "Events appended to the journal.")                      \
+    _(journal_bytes, "Bytes appended to the journal.")                        \
+    _(journal_dropped, "Events dropped: journal full.")                       \
+    _(journal_denied, "Requests denied: journal full.")                       \
+    _(journal_shipped_bytes, "Bytes sent to Redis, resends included.")        \
+    _(journal_takeups, "Streams taken up again.")                             \
+    _(journal_rewinds, "Rewinds obeyed.")                                     \
+    _(journal_holes, "Holes reported.")                                       \
+    _(journal_adopted, "Slots adopted.")                                      \
+    _(journal_retain_shortened, "Segments reused before retain had passed.")  \
+    _(journal_syncs, "Syncs done.")                                           \
+    _(redis_errors, "Errors and lost connections of Redis.")
+
+
+typedef struct {
+#define _(name, help)  uint64_t  name;
+    NGX_HTTP_USHER_COUNTERS(_)
+#undef _
+} ngx_http_usher_counters_t;
+
+
+/* This process's counters; never NULL (private memory before the zone is). */
+extern ngx_http_usher_counters_t  *ngx_http_usher_counters;
+
+#define ngx_http_usher_count(name)       (ngx_http_usher_counters->name++)
+#define ngx_http_usher_add(name, n)      (ngx_http_usher_counters->name += (n))
+
+/* Adds up all workers' counters. */
+void ngx_http_usher_counters_sum(ngx_http_usher_counters_t *sum);
+
+
+/*
+ * The head of the zone that modules other than the zone's may use: plain
+ * words, changed by atomic operations only.
+ */
+typedef struct {
+    ngx_atomic_t  journal_bytes;     /* of all segments of the node's slots */
+    ngx_atomic_t  journal_window;    /* shipped and unacknowledged bytes */
+    ngx_atomic_t  journal_slots;     /* live slots */
+    ngx_atomic_t  journal_full;      /* 1: someone had to drop; for alarms */
+    ngx_atomic_t  heartbeat;         /* CLOCK_MONOTONIC msec it last moved */
+    ngx_atomic_t  change_id;         /* last change applied */
+    ngx_atomic_t  generation;        /* records of an older one revalidate */
+    ngx_atomic_t  ready;             /* 1: the directory is known to be whole */
+} ngx_http_usher_shared_t;
+
+
+/* NULL where no usher_zone is configured or before init_zone. */
+ngx_http_usher_shared_t *ngx_http_usher_shared(void);
+
+
+#define NGX_HTTP_USHER_POLICIES   4     /* key-scoped buckets in a key's cell */
+#define NGX_HTTP_USHER_NAME_MAX   32    /* org, plan and policy names, bytes */
+#define NGX_HTTP_USHER_TEXT_MAX   512   /* scopes, or the allow list, bytes */
+
+/* States of a key's record. */
+#define NGX_HTTP_USHER_KEY_ACTIVE    0
+#define NGX_HTTP_USHER_KEY_REVOKED   1
+#define NGX_HTTP_USHER_KEY_ROTATED   2  /* its grace period has passed */
+#define NGX_HTTP_USHER_KEY_DISABLED  3  /* its org is disabled */
+
+
+/* A key as the directory knows it, copied out of the zone. */
+typedef struct {
+    uint64_t       id;               /* usher.key.id */
+    uint64_t       org_id;
+    uint64_t       plan_id;          /* 0: none */
+    time_t         expires;          /* wall clock; 0: never */
+    ngx_uint_t     state;            /* NGX_HTTP_USHER_KEY_* */
+    ngx_str_t      org;              /* the three texts point into text */
+    ngx_str_t      scope;            /* space separated */
+    ngx_str_t      allow;            /* CIDRs, space separated; empty: all */
+    ngx_atomic_t  *tat;              /* [NGX_HTTP_USHER_POLICIES], in the zone */
+    u_char         text[NGX_HTTP_USHER_NAME_MAX + 2 * NGX_HTTP_USHER_TEXT_MAX];
+} ngx_http_usher_key_t;
+
+
+/* Whom a bucket of a plan counts. */
+#define NGX_HTTP_USHER_SCOPE_KEY  0     /* word i of the key's cell */
+#define NGX_HTTP_USHER_SCOPE_ORG  1     /* a free bucket */
+
+typedef struct {
+    ngx_str_t      name;             /* points into the plan's text */
+    uint64_t       quota;            /* units per window */
+    uint64_t       window;           /* seconds */
+    uint64_t       burst;            /* units on top of the pace; >= 1 */
+    ngx_uint_t     scope;            /* NGX_HTTP_USHER_SCOPE_* */
+    ngx_uint_t     bucket;           /* scope key: index into tat */
+} ngx_http_usher_policy_t;
+
+
+typedef struct {
+    uint64_t                 id;
+    ngx_str_t                name;
+    ngx_uint_t               npolicies;
+    ngx_http_usher_policy_t  policies[8];
+    u_char                   text[9 * NGX_HTTP_USHER_NAME_MAX];
+} ngx_http_usher_plan_t;
+
+
+/*
+ * The word of a free bucket (org, address or other key), found or made; the
+ * name is hashed with the zone's secret to 128 bits.  NULL if no cell could
+ * be had (counted; the caller then denies nothing).
+ */
+ngx_atomic_t *ngx_http_usher_bucket(u_char *name, size_t len);
+
+/* CLOCK_MONOTONIC in ns: the clock of buckets. */
+uint64_t ngx_http_usher_monotonic(void);
+
+
+/* ---- Directory: ngx_http_usher_directory.c --------------------------- */
+
+/*
+ * Looks a record up.  Copies it to *key (*plan).
+ *
+ *     NGX_OK        found
+ *     NGX_DECLINED  known not to exist (or a tombstone)
+ *     NGX_AGAIN     asked Redis; the request is suspended and its phases run
+ *                   again when there is an answer: call again then.  The
+ *                   phase handler returns NGX_AGAIN
+ *     NGX_BUSY      cannot be known now: answer 503, or what is configured
+ *     NGX_ABORT     beyond the miss budget of this client: answer 429
+ *
+ * A request waits at most 50 ms in all, however often it calls.
+ */
+ngx_int_t ngx_http_usher_directory_key(ngx_http_request_t *r,
+    u_char digest[USHER_KEY_DIGEST], ngx_http_usher_key_t *key);
+ngx_int_t ngx_http_usher_directory_plan(ngx_http_request_t *r,
+    uint64_t id, ngx_http_usher_plan_t *plan);
+
+
+/* ---- Redis: ngx_http_usher_redis.c ----------------------------------- */
+
+/*
+ * The one file that speaks to hiredis.  A client is one connection of this
+ * worker that reconnects by itself (backoff 10 ms doubling to 1 s) for as long as
+ * it lives.  Handlers run on the event loop, never inside a hiredis callback
+ * whose context they could free.
+ */
+typedef struct ngx_http_usher_redis_s  ngx_http_usher_redis_t;
+
+#define NGX_HTTP_USHER_REDIS_NIL      0
+#define NGX_HTTP_USHER_REDIS_STRING   1
+#define NGX_HTTP_USHER_REDIS_INTEGER  2
+#define NGX_HTTP_USHER_REDIS_ARRAY    3
+#define NGX_HTTP_USHER_REDIS_STATUS   4
+#define NGX_HTTP_USHER_REDIS_ERROR    5
+
+/* A reply, valid during the handler. */
+typedef struct ngx_http_usher_reply_s  ngx_http_usher_reply_t;
+
+struct ngx_http_usher_reply_s {
+    ngx_uint_t               type;
+    ngx_str_t                str;      /* string, status, error */
+    int64_t                  integer;
+    ngx_uint_t               n;        /* array: elements */
+    ngx_http_usher_reply_t  *elements;
+};
+
+/* reply is NULL when the connection was lost before it came. */
+typedef void (*ngx_http_usher_reply_pt)(void *data,
+    ngx_http_usher_reply_t *reply);
+
+typedef struct {
+    void  (*connected)(void *data);    /* authenticated and ready for use */
+    void  (*lost)(void *data);         /* after each reply_pt had its NULL */
+    void   *data;
+} ngx_http_usher_redis_events_t;
+
+/* role: "stream", "directory" or "counters"; which server usher_redis names. */
+ngx_http_usher_redis_t *ngx_http_usher_redis_create(ngx_cycle_t *cycle,
+    const char *role, ngx_http_usher_redis_events_t *events);
+void ngx_http_usher_redis_destroy(ngx_http_usher_redis_t *rc);
+ngx_uint_t ngx_http_usher_redis_ready(ngx_http_usher_redis_t *rc);
+
+/*
+ * Queues a command; args are copied.  timeout in msec (0: none): when it
+ * passes without a reply, the connection is dropped.  NGX_ERROR if there is
+ * no connection (then reply_pt is not called).
+ */
+ngx_int_t ngx_http_usher_redis_command(ngx_http_usher_redis_t *rc,
+    ngx_http_usher_reply_pt handler, void *data, ngx_msec_t timeout,
+    ngx_uint_t argc, ngx_str_t *argv);
+
+
+/* ---- Journal: ngx_http_usher_journal.c ------------------------------- */
+
+#define NGX_HTTP_USHER_WAIT     1    /* answer only when synced */
+
+/*
+ * Reserves len bytes for an event of this request before the work is done;
+ * released by a pool cleanup of the main request.  NGX_OK, or NGX_BUSY when
+ * the journal is full (or there is none now).
+ */
+ngx_int_t ngx_http_usher_journal_reserve(ngx_http_request_t *r, size_t len);
+
+/*
+ * Appends a whole line (tag ... LF).  NGX_OK: appended.  NGX_AGAIN (wait
+ * only): appended, the request is suspended and resumed through
+ * ngx_http_core_run_phases()/its write handler once synced; then
+ * ngx_http_usher_journal_synced(r) tells NGX_OK or NGX_ERROR.  NGX_BUSY: the
+ * journal is full.  NGX_ERROR: longer than segment / 4.
+ */
+ngx_int_t ngx_http_usher_journal_append(ngx_http_request_t *r, u_char *line,
+    size_t len, ngx_uint_t wait);
+ngx_int_t ngx_http_usher_journal_synced(ngx_http_request_t *r);
+
+/*
+ * Log phase, without copy: room for at most len bytes, or NULL when full
+ * (counted); then commit what was used, 0 for nothing.
+ */
+u_char *ngx_http_usher_journal_open(size_t len);
+void ngx_http_usher_journal_commit(size_t used);
+
+/* 1 if an usher_journal is configured in this http block. */
+ngx_uint_t ngx_http_usher_journal_configured(ngx_conf_t *cf);
+
+
+/* ---- Requests: ngx_http_usher_module.c ------------------------------- */
+
+/*
+ * $usher_auth_status, the problem's reason code and the event's auth_status
+ * are one word each; so are the limit's.
+ */
+typedef enum {
+    NGX_HTTP_USHER_AUTH_NONE = 0,        /* no usher_auth here: "" */
+    NGX_HTTP_USHER_AUTH_OK,              /* ok */
+    NGX_HTTP_USHER_AUTH_ANONYMOUS,       /* anonymous: optional, no key */
+    NGX_HTTP_USHER_AUTH_MISSING,         /* missing */
+    NGX_HTTP_USHER_AUTH_MALFORMED,       /* malformed */
+    NGX_HTTP_USHER_AUTH_CHECKSUM,        /* bad_checksum */
+    NGX_HTTP_USHER_AUTH_CONFLICT,        /* conflict: two credentials */
+    NGX_HTTP_USHER_AUTH_UNKNOWN,         /* unknown */
+    NGX_HTTP_USHER_AUTH_EXPIRED,         /* expired */
+    NGX_HTTP_USHER_AUTH_REVOKED,         /* revoked */
+    NGX_HTTP_USHER_AUTH_ROTATED,         /* rotated */
+    NGX_HTTP_USHER_AUTH_DISABLED,        /* org_disabled */
+    NGX_HTTP_USHER_AUTH_SCOPE,           /* scope */
+    NGX_HTTP_USHER_AUTH_ADDRESS,         /* address */
+    NGX_HTTP_USHER_AUTH_THROTTLED,       /* throttled: failure limiter */
+    NGX_HTTP_USHER_AUTH_UNAVAILABLE      /* unavailable: cannot be known */
+} ngx_http_usher_auth_e;
+
+
+/* State of a main request; survives internal redirects. */
+typedef struct {
+    ngx_http_request_t    *request;
+    unsigned               looked:1;        /* credential was searched for */
+    unsigned               found:1;         /* credential is set */
+    unsigned               known:1;         /* key is filled in */
+    unsigned               charged:1;       /* some policy was charged */
+    unsigned               evented:1;       /* an usher directive was on */
+    ngx_http_usher_auth_e  auth;
+    ngx_uint_t             limit;           /* ngx_http_usher_limit_e */
+    ngx_uint_t             units;           /* charged by the plan */
+    ngx_str_t              credential;      /* never log */
+    u_char                 digest[USHER_KEY_DIGEST];
+    ngx_http_usher_key_t  *key;             /* NULL until known */
+    ngx_http_usher_plan_t *plan;            /* NULL until known */
+    void                  *module_data[4];  /* limit, license, ... */
+} ngx_http_usher_ctx_t;
+
+/* Found or made (make = 1); NULL if there is none or no memory. */
+ngx_http_usher_ctx_t *ngx_http_usher_ctx(ngx_http_request_t *r,
+    ngx_uint_t make);
+
+
+/* A problem to answer with: RFC 9457. */
+typedef struct {
+    ngx_uint_t   status;
+    const char  *type;         /* URI reference; NULL: about:blank */
+    const char  *title;        /* constant per type */
+    ngx_str_t    detail;       /* may be empty */
+    ngx_str_t    reason;       /* code, member "reason" */
+    ngx_str_t    members;      /* more JSON members, ",\"a\":1", or empty */
+} ngx_http_usher_problem_t;
+
+/*
+ * Sends the problem as the response (application/problem+json, or HTML or
+ * nothing where Accept asks for it), no-store; headers that belong to it
+ * (WWW-Authenticate, Retry-After) are set by the caller first.  Returns what
+ * the phase handler returns.
+ */
+ngx_int_t ngx_http_usher_problem(ngx_http_request_t *r,
+    ngx_http_usher_problem_t *problem);
+
+
+extern ngx_module_t  ngx_http_usher_module;
+extern ngx_module_t  ngx_http_usher_zone_module;
+extern ngx_module_t  ngx_http_usher_redis_module;
+extern ngx_module_t  ngx_http_usher_directory_module;
+extern ngx_module_t  ngx_http_usher_journal_module;
+extern ngx_module_t  ngx_http_usher_auth_module;
+extern ngx_module_t  ngx_http_usher_limit_module;
+extern ngx_module_t  ngx_http_usher_status_module;
+
+
+#endif /* _NGX_HTTP_USHER_H_INCLUDED_ */
