@@ -81,9 +81,19 @@ extern ngx_http_usher_counters_t  *ngx_http_usher_counters;
 void ngx_http_usher_counters_sum(ngx_http_usher_counters_t *sum);
 
 
+/* Kinds of records the edge knows; room for those to come. */
+#define NGX_HTTP_USHER_KIND_KEY   0
+#define NGX_HTTP_USHER_KIND_PLAN  1
+#define NGX_HTTP_USHER_KINDS      8
+
+/* Words that count changes, by a hash of the record: see the directory. */
+#define NGX_HTTP_USHER_TICKETS    4096
+
+
 /*
  * The head of the zone that modules other than the zone's may use: plain
- * words, changed by atomic operations only.
+ * words, changed by atomic operations only.  The second half belongs to
+ * ngx_http_usher_directory.c.
  */
 typedef struct {
     ngx_atomic_t  journal_bytes;     /* of all segments of the node's slots */
@@ -94,6 +104,17 @@ typedef struct {
     ngx_atomic_t  change_id;         /* last change applied */
     ngx_atomic_t  generation;        /* records of an older one revalidate */
     ngx_atomic_t  ready;             /* 1: the directory is known to be whole */
+
+    ngx_atomic_t  beat;              /* hash of the last heartbeat's text */
+    ngx_atomic_t  lineage;           /* that change_id counts in; 0: none */
+    ngx_atomic_t  raised;            /* monotonic msec generation last rose */
+    ngx_atomic_t  refused;           /* 1: this Redis may evict records */
+    ngx_atomic_t  corrupt;           /* 1: a corrupt record was reported */
+    ngx_atomic_t  reader;            /* pid of the worker that reads changes */
+    ngx_atomic_t  reader_at;         /* monotonic msec it last said so */
+    ngx_atomic_t  misses;            /* budget of the node: arrival time, ns */
+    ngx_atomic_t  epoch[NGX_HTTP_USHER_KINDS];      /* of negatives */
+    ngx_atomic_t  changed[NGX_HTTP_USHER_TICKETS];  /* changes seen */
 } ngx_http_usher_shared_t;
 
 
