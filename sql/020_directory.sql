@@ -1,0 +1,622 @@
+-- 020_directory.sql - what the edge knows: outbox, records, state, leases.
+--
+-- Statement triggers write the ids of changed records to directory_outbox, at
+-- most 1,000 a row, in the transaction of the change.  The directory duty
+-- takes rows by FOR UPDATE SKIP LOCKED, reads the records from the tables at
+-- that moment and deletes the rows when the records are in Redis.  NOTIFY
+-- usher_directory is a hint; polling is the guarantee.
+--
+-- A change by the clock alone (a subscription starts or ends) is put there by
+-- directory_due(), which keep calls.  Expiry is the edge's: it is part of the
+-- record.
+
+create table usher.directory_outbox (
+    id          bigint generated always as identity primary key,
+    kind        text not null,
+    ids         text[] not null check (cardinality(ids) between 1 and 1000),
+    urgent      boolean not null,
+    inserted    boolean not null,
+    created_at  timestamptz not null default clock_timestamp()
+);
+
+comment on table usher.directory_outbox is
+    'Records to be written to Redis; taken by the directory duty';
+comment on column usher.directory_outbox.id is 'Order of making';
+comment on column usher.directory_outbox.kind is 'key or plan';
+comment on column usher.directory_outbox.ids is
+    'Ids of records: hexadecimal digests of keys, numbers of plans';
+comment on column usher.directory_outbox.urgent is
+    'Something was taken away (revoked, disabled, narrowed): goes first';
+comment on column usher.directory_outbox.inserted is
+    'New records only: nobody can hold them, just their absence';
+comment on column usher.directory_outbox.created_at is
+    'When, for measuring the lag';
+
+
+create sequence usher.directory_version;
+
+comment on sequence usher.directory_version is
+    'Versions of records; taken before the record is read';
+
+
+create table usher.directory_state (
+    one         boolean primary key default true check (one),
+    lineage     text check (lineage ~ '^[0-9a-f]{16}$'),
+    nonce       text check (nonce ~ '^[0-9a-f]{16}$'),
+    last_nonce  text check (last_nonce ~ '^[0-9a-f]{16}$'),
+    change_id   bigint not null default 0,
+    due_until   timestamptz not null default now()
+);
+
+insert into usher.directory_state default values;
+
+comment on table usher.directory_state is
+    'The one row of what the directory duty and Redis agree on';
+comment on column usher.directory_state.one is 'True: there is one row';
+comment on column usher.directory_state.lineage is
+    'Names this history of versions; a new one begins when Redis or '
+    'PostgreSQL went back';
+comment on column usher.directory_state.nonce is 'Nonce of the last batch';
+comment on column usher.directory_state.last_nonce is
+    'Nonce of the batch before';
+comment on column usher.directory_state.change_id is
+    'Last id of usher:changes';
+comment on column usher.directory_state.due_until is
+    'Up to when directory_due has looked';
+
+
+create function usher.directory_put(kind text, ids text[], urgent boolean,
+    inserted boolean)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if coalesce(cardinality(ids), 0) = 0 then
+        return;
+    end if;
+
+    insert into usher.directory_outbox (kind, ids, urgent, inserted)
+    select directory_put.kind, array_agg(u.id order by u.n),
+           directory_put.urgent, directory_put.inserted
+    from unnest(directory_put.ids) with ordinality as u (id, n)
+    group by (u.n - 1) / 1000
+    order by (u.n - 1) / 1000;
+
+    perform pg_notify('usher_directory', '');
+end
+$$;
+
+comment on function usher.directory_put(text, text[], boolean, boolean) is
+    'Puts ids into the outbox, at most 1,000 a row';
+
+
+-- Keys.
+
+create function usher.key_inserted()
+returns trigger
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    perform usher.directory_put('key',
+        (select array_agg(encode(n.digest, 'hex')) from new_rows n),
+        false, true);
+    return null;
+end
+$$;
+
+comment on function usher.key_inserted() is 'Trigger: new keys to the outbox';
+
+
+create function usher.key_updated()
+returns trigger
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    r  record;
+begin
+    -- Whatever may narrow what a key can do is urgent; its plan is not.  The
+    -- old digest becomes a tombstone.
+    for r in
+        select c.urgent, array_agg(distinct encode(c.digest, 'hex')) as ids
+        from (
+            select unnest(array[o.digest, n.digest]) as digest,
+                   (o.digest, o.org_id, o.scopes, o.allow, o.expires_at,
+                    o.revoked_at, o.grace_until)
+                   is distinct from
+                   (n.digest, n.org_id, n.scopes, n.allow, n.expires_at,
+                    n.revoked_at, n.grace_until) as urgent
+            from old_rows o
+            join new_rows n on n.id = o.id
+            where (o.digest, o.org_id, o.scopes, o.allow, o.expires_at,
+                   o.revoked_at, o.grace_until, o.successor_id, o.plan_id)
+                  is distinct from
+                  (n.digest, n.org_id, n.scopes, n.allow, n.expires_at,
+                   n.revoked_at, n.grace_until, n.successor_id, n.plan_id)
+        ) c
+        group by c.urgent
+        order by c.urgent desc
+    loop
+        perform usher.directory_put('key', r.ids, r.urgent, false);
+    end loop;
+
+    return null;
+end
+$$;
+
+comment on function usher.key_updated() is
+    'Trigger: changed keys to the outbox, if their records changed';
+
+
+create function usher.key_deleted()
+returns trigger
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    perform usher.directory_put('key',
+        (select array_agg(encode(o.digest, 'hex')) from old_rows o),
+        true, false);
+    return null;
+end
+$$;
+
+comment on function usher.key_deleted() is
+    'Trigger: deleted keys to the outbox, for tombstones';
+
+
+create trigger key_inserted
+    after insert on usher.key
+    referencing new table as new_rows
+    for each statement execute function usher.key_inserted();
+
+create trigger key_updated
+    after update on usher.key
+    referencing old table as old_rows new table as new_rows
+    for each statement execute function usher.key_updated();
+
+create trigger key_deleted
+    after delete on usher.key
+    referencing old table as old_rows
+    for each statement execute function usher.key_deleted();
+
+
+-- Orgs.
+
+create function usher.org_updated()
+returns trigger
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    r  record;
+begin
+    for r in
+        select c.urgent, array_agg(encode(k.digest, 'hex')) as ids
+        from (
+            select n.id, n.disabled_at is not null
+                         and o.disabled_at is null as urgent
+            from old_rows o
+            join new_rows n on n.id = o.id
+            where o.name <> n.name
+                  or (o.disabled_at is null) <> (n.disabled_at is null)
+        ) c
+        join usher.key k on k.org_id = c.id
+        group by c.urgent
+        order by c.urgent desc
+    loop
+        perform usher.directory_put('key', r.ids, r.urgent, false);
+    end loop;
+
+    return null;
+end
+$$;
+
+comment on function usher.org_updated() is
+    'Trigger: all keys of a renamed, disabled or enabled org to the outbox';
+
+create trigger org_updated
+    after update on usher.org
+    referencing old table as old_rows new table as new_rows
+    for each statement execute function usher.org_updated();
+
+
+-- Plans and their policies.
+
+create function usher.plan_inserted()
+returns trigger
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    perform usher.directory_put('plan',
+        (select array_agg(n.id::text) from new_rows n), false, true);
+    return null;
+end
+$$;
+
+comment on function usher.plan_inserted() is
+    'Trigger: new plans to the outbox';
+
+
+create function usher.plan_updated()
+returns trigger
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    perform usher.directory_put('plan',
+        (select array_agg(n.id::text) from new_rows n), false, false);
+    return null;
+end
+$$;
+
+comment on function usher.plan_updated() is
+    'Trigger: changed plans to the outbox';
+
+
+create function usher.plan_deleted()
+returns trigger
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    perform usher.directory_put('plan',
+        (select array_agg(o.id::text) from old_rows o), false, false);
+    return null;
+end
+$$;
+
+comment on function usher.plan_deleted() is
+    'Trigger: deleted plans to the outbox, for tombstones';
+
+
+create trigger plan_inserted
+    after insert on usher.plan
+    referencing new table as new_rows
+    for each statement execute function usher.plan_inserted();
+
+create trigger plan_updated
+    after update on usher.plan
+    referencing new table as new_rows
+    for each statement execute function usher.plan_updated();
+
+create trigger plan_deleted
+    after delete on usher.plan
+    referencing old table as old_rows
+    for each statement execute function usher.plan_deleted();
+
+
+create function usher.plan_policy_changed()
+returns trigger
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    ids  text[];
+begin
+    if tg_op = 'INSERT' then
+        select array_agg(distinct n.plan_id::text) into ids from new_rows n;
+
+    elsif tg_op = 'DELETE' then
+        select array_agg(distinct o.plan_id::text) into ids from old_rows o;
+
+    else
+        select array_agg(distinct c.plan_id::text) into ids
+        from (select n.plan_id from new_rows n
+              union select o.plan_id from old_rows o) c;
+    end if;
+
+    perform usher.directory_put('plan', ids, false, false);
+    return null;
+end
+$$;
+
+comment on function usher.plan_policy_changed() is
+    'Trigger: plans whose policies changed to the outbox';
+
+create trigger plan_policy_inserted
+    after insert on usher.plan_policy
+    referencing new table as new_rows
+    for each statement execute function usher.plan_policy_changed();
+
+create trigger plan_policy_updated
+    after update on usher.plan_policy
+    referencing old table as old_rows new table as new_rows
+    for each statement execute function usher.plan_policy_changed();
+
+create trigger plan_policy_deleted
+    after delete on usher.plan_policy
+    referencing old table as old_rows
+    for each statement execute function usher.plan_policy_changed();
+
+
+-- Subscriptions.
+
+create function usher.directory_put_orgs(orgs bigint[])
+returns void
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+    select usher.directory_put('key', array_agg(encode(k.digest, 'hex')),
+                               false, false)
+    from usher.key k
+    where k.org_id = any (orgs) and k.plan_id is null
+$$;
+
+comment on function usher.directory_put_orgs(bigint[]) is
+    'Puts the keys of these orgs that have no plan of their own into the '
+    'outbox';
+
+
+create function usher.subscription_changed()
+returns trigger
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    orgs  bigint[];
+begin
+    if tg_op = 'INSERT' then
+        select array_agg(distinct n.org_id) into orgs from new_rows n;
+
+    elsif tg_op = 'DELETE' then
+        select array_agg(distinct o.org_id) into orgs from old_rows o;
+
+    else
+        select array_agg(distinct c.org_id) into orgs
+        from (select n.org_id from new_rows n
+              union select o.org_id from old_rows o) c;
+    end if;
+
+    perform usher.directory_put_orgs(orgs);
+    return null;
+end
+$$;
+
+comment on function usher.subscription_changed() is
+    'Trigger: keys of orgs whose subscription changed to the outbox';
+
+create trigger subscription_inserted
+    after insert on usher.subscription
+    referencing new table as new_rows
+    for each statement execute function usher.subscription_changed();
+
+create trigger subscription_updated
+    after update on usher.subscription
+    referencing old table as old_rows new table as new_rows
+    for each statement execute function usher.subscription_changed();
+
+create trigger subscription_deleted
+    after delete on usher.subscription
+    referencing old table as old_rows
+    for each statement execute function usher.subscription_changed();
+
+
+-- TRUNCATE shows a trigger no rows.
+
+create function usher.directory_no_truncate()
+returns trigger
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    raise exception 'usher.% cannot be truncated: the edges would not hear',
+        tg_table_name
+        using hint = 'Use DELETE.';
+end
+$$;
+
+comment on function usher.directory_no_truncate() is
+    'Trigger: refuses TRUNCATE of what the edges know';
+
+create trigger no_truncate before truncate on usher.org
+    for each statement execute function usher.directory_no_truncate();
+create trigger no_truncate before truncate on usher.plan
+    for each statement execute function usher.directory_no_truncate();
+create trigger no_truncate before truncate on usher.plan_policy
+    for each statement execute function usher.directory_no_truncate();
+create trigger no_truncate before truncate on usher.subscription
+    for each statement execute function usher.directory_no_truncate();
+create trigger no_truncate before truncate on usher.key
+    for each statement execute function usher.directory_no_truncate();
+
+
+create function usher.directory_due()
+returns bigint
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    since  timestamptz;
+    till   timestamptz;
+    orgs   bigint[];
+begin
+    -- The clock is read under the row's lock, so moments are seen once.
+    select s.due_until into since from usher.directory_state s for update;
+    till := clock_timestamp();
+
+    select array_agg(distinct s.org_id) into orgs
+    from usher.subscription s
+    where (s.starts_at > since and s.starts_at <= till)
+          or (s.ends_at > since and s.ends_at <= till);
+
+    if orgs is not null then
+        perform usher.directory_put_orgs(orgs);
+    end if;
+
+    update usher.directory_state set due_until = till;
+
+    return coalesce(cardinality(orgs), 0);
+end
+$$;
+
+comment on function usher.directory_due() is
+    'Puts keys into the outbox whose org''s subscription began or ended by '
+    'the clock since the last call; returns how many orgs';
+
+
+-- Records.  The clock is that of the moment: a transaction that began before
+-- a subscription did must not write the record of before.
+
+create function usher.directory_records(kind text, ids text[])
+returns table (id text, record jsonb)
+language plpgsql stable security definer
+set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+declare
+    moment  timestamptz := clock_timestamp();
+begin
+    if kind = 'key' then
+        return query
+        select u.id,
+               jsonb_build_object(
+                   'id', k.id,
+                   'org', o.name,
+                   'org_id', o.id,
+                   'plan_id', coalesce(k.plan_id, s.plan_id),
+                   'scope', array_to_string(k.scopes, ' '),
+                   'allow', array_to_string(k.allow, ' '),
+                   'exp', ceil(extract(epoch from
+                              least(k.expires_at, k.grace_until)))::bigint,
+                   'state', case when k.revoked_at is not null then 'revoked'
+                                 when o.disabled_at is not null
+                                     then 'disabled'
+                                 when k.grace_until <= moment then 'rotated'
+                                 else 'active' end)
+               || case when k.grace_until <= coalesce(k.expires_at,
+                                                      'infinity')
+                       then '{"rot": 1}'::jsonb else '{}'::jsonb end
+        from unnest(ids) as u (id)
+        join usher.key k
+             on u.id ~ '^[0-9a-f]{64}$'
+             and k.digest = decode(case when u.id ~ '^[0-9a-f]{64}$'
+                                        then u.id else '' end, 'hex')
+        join usher.org o on o.id = k.org_id
+        left join usher.subscription s
+             on k.plan_id is null and s.org_id = o.id
+             and s.starts_at <= moment
+             and (s.ends_at > moment or s.ends_at is null);
+
+    elsif kind = 'plan' then
+        return query
+        select u.id,
+               jsonb_build_object('id', p.id, 'name', p.name, 'policies',
+                   coalesce(
+                       (select jsonb_agg(jsonb_build_object(
+                                   'name', y.name, 'quota', y.quota,
+                                   'window', y.window_s, 'burst', y.burst,
+                                   'scope', y.scope, 'bucket', y.bucket)
+                               order by y.scope, y.bucket)
+                        from usher.plan_policy y where y.plan_id = p.id),
+                       '[]'::jsonb))
+        from unnest(ids) as u (id)
+        join usher.plan p
+             on u.id ~ '^[0-9]{1,18}$'
+             and p.id = case when u.id ~ '^[0-9]{1,18}$'
+                             then u.id::bigint end;
+
+    else
+        raise exception 'no records of kind "%"', kind
+            using hint = 'Kinds are key and plan.';
+    end if;
+end
+$$;
+
+comment on function usher.directory_records(text, text[]) is
+    'The records of these ids as they are at this moment, without version '
+    'and lineage; an id without a row here has no record';
+
+
+create function usher.directory_record(kind text, id text)
+returns jsonb
+language sql stable security definer
+set search_path = pg_catalog, pg_temp
+as $$
+    select r.record from usher.directory_records(kind, array[id]) r
+$$;
+
+comment on function usher.directory_record(text, text) is
+    'One record, or null if there is none';
+
+
+create function usher.directory_ids(kind text)
+returns setof text
+language plpgsql stable security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if kind = 'key' then
+        return query select encode(k.digest, 'hex') from usher.key k;
+
+    elsif kind = 'plan' then
+        return query select p.id::text from usher.plan p;
+
+    else
+        raise exception 'no records of kind "%"', kind
+            using hint = 'Kinds are key and plan.';
+    end if;
+end
+$$;
+
+comment on function usher.directory_ids(text) is
+    'All ids of a kind, for a full rebuild';
+
+
+-- Leases.
+
+create table usher.lease (
+    name     text primary key,
+    owner    text not null,
+    until    timestamptz not null,
+    attempt  bigint not null
+) with (fillfactor = 50);
+
+comment on table usher.lease is 'Who does what, until when';
+comment on column usher.lease.name is 'What is claimed: flush:<slot>, ...';
+comment on column usher.lease.owner is 'Which process; empty: given back';
+comment on column usher.lease.until is 'When the claim ends by itself';
+comment on column usher.lease.attempt is
+    'Grows with every change of owner: the fencing token';
+
+
+create function usher.lease_take(name text, owner text, seconds integer)
+returns bigint
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+    insert into usher.lease as l (name, owner, until, attempt)
+    values (lease_take.name, lease_take.owner,
+            clock_timestamp() + make_interval(secs => seconds), 1)
+    on conflict on constraint lease_pkey do update
+        set owner = excluded.owner,
+            until = clock_timestamp() + make_interval(secs => seconds),
+            attempt = l.attempt + (l.owner <> excluded.owner)::integer
+        where l.owner = excluded.owner or l.until < clock_timestamp()
+    returning l.attempt
+$$;
+
+comment on function usher.lease_take(text, text, integer) is
+    'Claims or extends a lease; returns the fencing token, or null if '
+    'somebody else holds it';
+
+
+create function usher.lease_drop(name text, owner text)
+returns boolean
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+    with given as (
+        update usher.lease l
+        set owner = '', until = '-infinity'
+        where l.name = lease_drop.name and l.owner = lease_drop.owner
+        returning 1
+    )
+    select exists (select from given)
+$$;
+
+comment on function usher.lease_drop(text, text) is
+    'Gives a lease back; false if it was not held';

@@ -1,0 +1,149 @@
+-- 050_keep.sql - what duty keep calls, each as a transaction of its own.
+
+create function usher.keep_partitions()
+returns jsonb
+language sql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+    select jsonb_build_object('made', usher.partitions_ahead(),
+                              'dropped', usher.partition_retention())
+$$;
+
+comment on function usher.keep_partitions() is
+    'Makes partitions ahead and drops those past retention';
+
+
+-- An hour is closed when every live slot has stored an event of a later hour,
+-- or after 24 h.  Slots of which flush has not heard yet cannot be asked: the
+-- ten minutes are theirs.  Whatever comes later is booked in the first open
+-- hour, so a sum is never wrong, only an hour late.
+
+create function usher.usage_closable(moment timestamptz)
+returns timestamptz
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+    select greatest(
+        date_trunc('hour', moment - interval '24 hours', 'UTC'),
+        date_trunc('hour',
+                   least(moment - interval '10 minutes',
+                         (select min(coalesce(j.last_event, '-infinity'))
+                          from usher.journal j
+                          where j.state = 'live')),
+                   'UTC'))
+$$;
+
+comment on function usher.usage_closable(timestamptz) is
+    'The first hour that must stay open at this moment';
+
+
+create function usher.keep_fold()
+returns jsonb
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+set lock_timeout = '2s'
+as $$
+declare
+    closed  timestamptz;
+    next    timestamptz;
+    folded  bigint;
+begin
+    -- Two steps, the second first seen by the next call: folding takes long
+    -- and must not hold the row that every flush reads; and since the move
+    -- of closed_until waited for all that had read it before, nothing can
+    -- come to the hours that are folded here.
+    select c.closed_until into closed from usher.usage_close c;
+
+    with gone as (
+        delete from usher.usage_delta d
+        where d.hour < closed
+        returning d.*
+    ), sums as (
+        insert into usher.usage as u
+        select g.hour, g.key_id, g.org_id, g.route, g.status,
+               sum(g.requests), sum(g.units), sum(g.bytes_sent),
+               sum(g.duration_ms)
+        from gone g
+        group by g.hour, g.key_id, g.org_id, g.route, g.status
+        order by g.hour, g.key_id, g.org_id, g.route, g.status
+        on conflict (hour, key_id, org_id, route, status) do update
+            set requests = u.requests + excluded.requests,
+                units = u.units + excluded.units,
+                bytes_sent = u.bytes_sent + excluded.bytes_sent,
+                duration_ms = u.duration_ms + excluded.duration_ms
+    )
+    select count(*) into folded from gone;
+
+    next := usher.usage_closable(clock_timestamp());
+
+    if next > closed then
+        begin
+            update usher.usage_close c
+            set closed_until = next
+            where c.closed_until < next;
+
+            closed := next;
+        exception
+            when lock_not_available then
+                -- Flush is busy; the hour closes at the next call.
+                null;
+        end;
+    end if;
+
+    return jsonb_build_object('folded', folded, 'closed_until', closed);
+end
+$$;
+
+comment on function usher.keep_fold() is
+    'Folds the sums of closed hours into usher.usage, then closes what can '
+    'be closed (folded by the next call)';
+
+
+create function usher.keep_due()
+returns jsonb
+language sql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+    select jsonb_build_object('orgs', usher.directory_due())
+$$;
+
+comment on function usher.keep_due() is
+    'Tells the directory of subscriptions that began or ended by the clock';
+
+
+create function usher.keep_prune()
+returns jsonb
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    thinned  bigint;
+    expired  bigint;
+begin
+    -- Of marks older than an hour one a minute is kept, of those older than
+    -- a week none but each slot's newest: a fork can be placed to a minute.
+    with ranked as (
+        select m.slot, m.position, m.at,
+               row_number() over (partition by m.slot
+                                  order by m.position desc) as back,
+               row_number() over (partition by m.slot,
+                                               date_trunc('minute', m.at)
+                                  order by m.position desc) as n
+        from usher.journal_mark m
+    )
+    delete from usher.journal_mark m
+    using ranked r
+    where m.slot = r.slot and m.position = r.position and r.back > 1
+          and ((r.n > 1 and r.at < now() - interval '1 hour')
+               or r.at < now() - interval '7 days');
+    get diagnostics thinned = row_count;
+
+    delete from usher.lease l where l.until < now() - interval '1 day';
+    get diagnostics expired = row_count;
+
+    return jsonb_build_object('marks', thinned, 'leases', expired);
+end
+$$;
+
+comment on function usher.keep_prune() is
+    'Thins journal marks and removes leases long run out';

@@ -1,0 +1,48 @@
+-- 060_grants.sql - who may touch what.  Functions were closed to PUBLIC by
+-- default before the first was made.
+
+grant usage on schema usher to usher_daemon, usher_report;
+
+-- usherd: events in, records out, keep by functions of the owner.
+
+grant select on all tables in schema usher to usher_daemon;
+revoke select on usher.member, usher.right, usher.audit, usher.migration
+    from usher_daemon;
+
+grant insert on usher.request, usher.hook, usher.hook_key, usher.part,
+    usher.usage_delta, usher.journal_gap, usher.quarantine
+    to usher_daemon;
+grant insert, update on usher.journal to usher_daemon;
+grant insert, update, delete on usher.journal_mark, usher.lease
+    to usher_daemon;
+grant update, delete on usher.directory_outbox to usher_daemon;
+grant update on usher.directory_state to usher_daemon;
+-- FOR SHARE asks for the right to update.
+grant update (one) on usher.usage_close to usher_daemon;
+grant usage on sequence usher.directory_version to usher_daemon;
+
+grant execute on function
+    usher.directory_record(text, text),
+    usher.directory_records(text, text[]),
+    usher.directory_ids(text),
+    usher.directory_due(),
+    usher.lease_take(text, text, integer),
+    usher.lease_drop(text, text),
+    usher.partition_ensure(text, date),
+    usher.partitions_ahead(integer),
+    usher.partition_retention(),
+    usher.usage_closable(timestamptz),
+    usher.keep_partitions(),
+    usher.keep_fold(),
+    usher.keep_due(),
+    usher.keep_prune()
+    to usher_daemon;
+
+-- Reports: everything but keys and the machinery.
+
+grant select on usher.request, usher.hook, usher.hook_key,
+    usher.usage_delta, usher.usage, usher.usage_close, usher.usage_total,
+    usher.journal, usher.journal_gap, usher.quarantine, usher.org,
+    usher.plan, usher.plan_policy, usher.subscription,
+    usher.partition_gone, usher.retention
+    to usher_report;
