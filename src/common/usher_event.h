@@ -83,8 +83,8 @@ const usher_event_kind_t *usher_event_kinds(void);
  * Writes len bytes of outside text at src as one COPY text column to dst,
  * which has room for 2 * limit bytes: cut to limit bytes at a character's
  * boundary, NUL and invalid UTF-8 replaced by U+FFFD, backslash and control
- * characters escaped.  Or-s USHER_EVENT_MANGLED and _CUT into *flags.  Returns the
- * end of what was written.  An empty text is an empty column, not \N.
+ * characters escaped.  Or-s USHER_EVENT_MANGLED and _CUT into *flags.  Returns
+ * the end of what was written.  An empty text is an empty column, not \N.
  */
 unsigned char *usher_event_text(unsigned char *dst, const unsigned char *src,
     size_t len, size_t limit, unsigned *flags);
