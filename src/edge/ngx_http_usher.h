@@ -77,8 +77,29 @@ extern ngx_http_usher_counters_t  *ngx_http_usher_counters;
 #define ngx_http_usher_count(name)       (ngx_http_usher_counters->name++)
 #define ngx_http_usher_add(name, n)      (ngx_http_usher_counters->name += (n))
 
-/* Adds up all workers' counters. */
+/* Adds up the counters of all workers, the dead ones included. */
 void ngx_http_usher_counters_sum(ngx_http_usher_counters_t *sum);
+
+
+/*
+ * What this process shows of itself in usher_status and usher_metrics; it
+ * alone writes them, as plain words.  Zero when the process begins.
+ */
+typedef struct {
+    u_char    slot[USHER_SLOT_ID];   /* the journal's; zeros: none yet */
+    uint64_t  position;              /* bytes appended */
+    uint64_t  synced;                /* bytes on disk by fdatasync */
+    uint64_t  shipped;               /* bytes sent to Redis, in this history */
+    uint64_t  acked;                 /* bytes that are rows */
+    uint64_t  adopted;               /* slots of the dead it is shipping */
+    uint64_t  journal_full;          /* 1: it cannot append now */
+    uint64_t  journal_free;          /* bytes it could append now */
+    uint64_t  redis[3];              /* stream, directory, counters:
+                                        0 not used, 1 down, 2 ready */
+} ngx_http_usher_figures_t;
+
+/* Never NULL (private memory before there is a zone). */
+extern ngx_http_usher_figures_t  *ngx_http_usher_figures;
 
 
 /* Kinds of records the edge knows; room for those to come. */
