@@ -112,14 +112,35 @@ extern ngx_http_usher_figures_t  *ngx_http_usher_figures;
 
 
 /*
+ * What a process says about its journal, for the status and for the window
+ * that a node's processes share.  Written by that process alone; an entry
+ * belongs to pid, 0: free.
+ */
+#define NGX_HTTP_USHER_PROCESSES  128
+
+typedef struct {
+    ngx_atomic_t  pid;               /* owner; 0: free */
+    ngx_atomic_t  window;            /* bytes in Redis, unacknowledged */
+    ngx_atomic_t  position;          /* of the own slot; bytes, as the next */
+    ngx_atomic_t  shipped;
+    ngx_atomic_t  acked;
+    ngx_atomic_t  synced;
+    ngx_atomic_t  free;              /* bytes appended without a new segment */
+    ngx_atomic_t  adopted;           /* slots of dead processes in its care */
+    ngx_atomic_t  full;              /* 1: this process drops events */
+    u_char        slot[USHER_SLOT_TEXT + 8];  /* text; empty: none yet */
+} ngx_http_usher_process_t;
+
+
+/*
  * The head of the zone that modules other than the zone's may use: plain
  * words, changed by atomic operations only.  The second half belongs to
  * ngx_http_usher_directory.c.
  */
 typedef struct {
     ngx_atomic_t  journal_bytes;     /* of all segments of the node's slots */
-    ngx_atomic_t  journal_window;    /* shipped and unacknowledged bytes */
-    ngx_atomic_t  journal_slots;     /* live slots */
+    ngx_atomic_t  journal_window;    /* sum of the processes' windows */
+    ngx_atomic_t  journal_slots;     /* slots that a process holds */
     ngx_atomic_t  journal_full;      /* 1: someone had to drop; for alarms */
     ngx_atomic_t  heartbeat;         /* CLOCK_MONOTONIC msec it last moved */
     ngx_atomic_t  change_id;         /* last change applied */
@@ -136,6 +157,7 @@ typedef struct {
     ngx_atomic_t  misses;            /* budget of the node: arrival time, ns */
     ngx_atomic_t  epoch[NGX_HTTP_USHER_KINDS];      /* of negatives */
     ngx_atomic_t  changed[NGX_HTTP_USHER_TICKETS];  /* changes seen */
+    ngx_http_usher_process_t  process[NGX_HTTP_USHER_PROCESSES];
 } ngx_http_usher_shared_t;
 
 
@@ -291,14 +313,26 @@ ngx_int_t ngx_http_usher_journal_reserve(ngx_http_request_t *r, size_t len);
 
 /*
  * Appends a whole line (tag ... LF).  NGX_OK: appended.  NGX_AGAIN (wait
- * only): appended, the request is suspended and resumed through
- * ngx_http_core_run_phases()/its write handler once synced; then
- * ngx_http_usher_journal_synced(r) tells NGX_OK or NGX_ERROR.  NGX_BUSY: the
- * journal is full.  NGX_ERROR: longer than segment / 4.
+ * only): appended; once it is synced r->write_event_handler is called (a
+ * phase handler finds ngx_http_core_run_phases there, a content handler sets
+ * its own before), and ngx_http_usher_journal_synced(r) tells NGX_OK or
+ * NGX_ERROR; it tells NGX_AGAIN when called before.  NGX_BUSY: the journal
+ * is full.  NGX_ERROR: longer than segment / 4.
  */
 ngx_int_t ngx_http_usher_journal_append(ngx_http_request_t *r, u_char *line,
     size_t len, ngx_uint_t wait);
 ngx_int_t ngx_http_usher_journal_synced(ngx_http_request_t *r);
+
+/*
+ * Appends a body as part events (id, n, of, data), before the event that
+ * closes them; id must be safe as a COPY column.  *parts is their number.
+ * NGX_OK, NGX_BUSY (full; nothing was appended) or NGX_ERROR.
+ */
+ngx_int_t ngx_http_usher_journal_parts(ngx_http_request_t *r, ngx_str_t *id,
+    ngx_chain_t *body, ngx_uint_t *parts);
+
+/* The longest line that can be appended. */
+size_t ngx_http_usher_journal_line_max(void);
 
 /*
  * Log phase, without copy: room for at most len bytes, or NULL when full
@@ -309,6 +343,19 @@ void ngx_http_usher_journal_commit(size_t used);
 
 /* 1 if an usher_journal is configured in this http block. */
 ngx_uint_t ngx_http_usher_journal_configured(ngx_conf_t *cf);
+
+/*
+ * Called by the parser of a directive that makes waiting events: with
+ * sync=off or without a journal the configuration is then refused.
+ */
+void ngx_http_usher_journal_waits(ngx_conf_t *cf, ngx_str_t *directive);
+
+/* What usher_full says here of a kind ('r' request, 'h' hook, ...). */
+#define NGX_HTTP_USHER_FULL_DROP  0  /* go on, drop the event, count it */
+#define NGX_HTTP_USHER_FULL_DENY  1  /* 503 */
+#define NGX_HTTP_USHER_FULL_PASS  2  /* go on without the event's promise */
+
+ngx_uint_t ngx_http_usher_journal_full(ngx_http_request_t *r, char kind);
 
 
 /* ---- Requests: ngx_http_usher_module.c ------------------------------- */
