@@ -140,7 +140,12 @@ usherd_redis_connect(usherd_redis_t *rc)
     tv.tv_usec = (suseconds_t) (rc->conf->redis_timeout_ms % 1000 * 1000);
 
     (void) redisSetTimeout(context, tv);
-    (void) redisEnableKeepAlive(context);
+
+    /* on a unix socket it fails, and its failure stays in the context */
+
+    if (strncmp(rc->conf->redis_address, "unix:", 5) != 0) {
+        (void) redisEnableKeepAlive(context);
+    }
 
     rc->context = context;
 
