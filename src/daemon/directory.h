@@ -1,0 +1,151 @@
+
+/*
+ * directory.h - what the files of the duty directory share.
+ */
+
+
+#ifndef USHERD_DIRECTORY_H
+#define USHERD_DIRECTORY_H
+
+
+#include "usherd.h"
+#include "usher_stream.h"
+
+
+/*
+ * Kinds of records that this usherd writes; outbox rows of other kinds are
+ * left for a newer one.
+ */
+#define USHERD_DIRECTORY_KINDS(_)                                             \
+    _("key")                                                                  \
+    _("plan")
+
+#define USHERD_DIRECTORY_NKINDS    2
+#define USHERD_DIRECTORY_IDS       1000     /* of one change entry */
+#define USHERD_DIRECTORY_BATCH     2000     /* ids of one batch, about */
+#define USHERD_DIRECTORY_HEX       (16 + 1) /* a lineage or nonce, and NUL */
+#define USHERD_DIRECTORY_ID_MAX    256      /* bytes of an id */
+
+#define USHERD_DIRECTORY_CHANGES   "100000"    /* entries kept, about */
+/* The lineage in the making, and records that edges found corrupt. */
+#define USHERD_DIRECTORY_BUILDING  "usher:d:building"
+#define USHERD_DIRECTORY_BAD       "usher:d:bad"
+
+/* Not errors of a server: the states of the two do not fit. */
+#define USHERD_DIRECTORY_LINEAGE   1        /* Redis is not what we left */
+#define USHERD_DIRECTORY_DEPOSED   2        /* another holds the lease */
+
+
+/* A growing run of bytes. */
+typedef struct {
+    char                    *data;
+    size_t                   len;
+    size_t                   size;
+} usherd_bytes_t;
+
+
+/*
+ * The arguments of a command that are made of pieces.  An argument is kept as
+ * an offset into bytes until all are there, since bytes moves as it grows.
+ */
+typedef struct {
+    usherd_bytes_t           bytes;
+    unsigned                 argc;
+    unsigned                 size;
+    size_t                  *offsets;
+    size_t                  *lens;
+    const char             **argv;
+} usherd_words_t;
+
+
+typedef enum {
+    USHERD_SCRIPT_PROJECT = 0,      /* a batch of records and changes */
+    USHERD_SCRIPT_BEAT,             /* heartbeat and bad records */
+    USHERD_SCRIPT_BEGIN,            /* a rebuild begins */
+    USHERD_SCRIPT_FILL,             /* ... writes records */
+    USHERD_SCRIPT_READY,            /* ... is done */
+    USHERD_NSCRIPTS
+} usherd_script_e;
+
+
+typedef struct {
+    usherd_conf_t           *conf;
+    usherd_pg_t             *pg;
+    usherd_redis_t          *redis;
+    uint64_t                 pg_generation;     /* connections that were */
+    uint64_t                 redis_generation;  /* ... greeted */
+    uint64_t                 lease_at;          /* msec, when to extend it */
+    uint64_t                 beat_at;           /* msec, next heartbeat */
+    uint64_t                 look_at;           /* msec, next look at Redis */
+    uint64_t                 count;             /* of heartbeats */
+    unsigned                 writer:1;          /* holds the lease */
+    unsigned                 verified:1;        /* the fields below hold */
+    unsigned                 refused:1;         /* lease refusal was logged */
+    unsigned                 evicts:1;          /* policy was logged */
+    char                     lease[96];         /* its name */
+    char                     lineage[USHERD_DIRECTORY_HEX];
+    char                     nonce[USHERD_DIRECTORY_HEX];
+    char                     last_nonce[USHERD_DIRECTORY_HEX];
+    char                     sha[USHERD_NSCRIPTS][40 + 1];  /* "": unknown */
+    usherd_words_t           words;
+    usherd_bytes_t           text;
+} usherd_directory_t;
+
+
+/* ---- directory.c ----------------------------------------------------- */
+
+/* Extends the lease when it is time.  USHERD_OK, _LOST, _ERROR, _DEPOSED. */
+int usherd_directory_hold(usherd_directory_t *d);
+/* Reads the row of state under a lock, in a transaction that was begun. */
+int usherd_directory_state(usherd_directory_t *d);
+/* ROLLBACK; gives rc back, or USHERD_LOST. */
+int usherd_directory_rollback(usherd_directory_t *d, int rc);
+void usherd_directory_nonce(char nonce[USHERD_DIRECTORY_HEX]);
+
+
+/* ---- directory_batch.c ----------------------------------------------- */
+
+/*
+ * Projects at most one batch of the outbox.  *more is set to 1 if there may
+ * be another.  USHERD_OK, _ERROR, _LOST or _LINEAGE.
+ */
+int usherd_directory_batch(usherd_directory_t *d, unsigned *more);
+
+
+/* ---- directory_rebuild.c --------------------------------------------- */
+
+/*
+ * Compares Redis with PostgreSQL and, where they do not fit, begins a new
+ * lineage and rebuilds.  USHERD_OK, _ERROR, _LOST or _DEPOSED.
+ */
+int usherd_directory_verify(usherd_directory_t *d);
+
+
+/* ---- directory_redis.c ----------------------------------------------- */
+
+/* Both end the process when memory is out: the supervisor starts anew. */
+void usherd_bytes_add(usherd_bytes_t *bytes, const char *data, size_t len);
+void usherd_words_reset(usherd_words_t *words);
+void usherd_words_add(usherd_words_t *words, const char *data, size_t len);
+/* Opens a new argument, to which usherd_words_more() adds. */
+void usherd_words_open(usherd_words_t *words);
+void usherd_words_more(usherd_words_t *words, const char *data, size_t len);
+
+/* Begins the call of a script with nkeys keys; keys and arguments follow. */
+void usherd_script_start(usherd_directory_t *d, unsigned nkeys);
+/*
+ * Calls it.  USHERD_OK with the reply to free; USHERD_DIRECTORY_LINEAGE if
+ * the script said so; USHERD_ERROR (logged) or USHERD_LOST.
+ */
+int usherd_script_call(usherd_directory_t *d, usherd_script_e script,
+    usherd_reply_t **reply);
+
+/* Adds the record's text {"v":..,"l":..,...}; record NULL: a tombstone. */
+void usherd_words_record(usherd_words_t *words, const char *version,
+    const char *lineage, const char *record);
+/* Adds the record's key. */
+void usherd_words_key(usherd_words_t *words, const char *kind,
+    const char *id);
+
+
+#endif

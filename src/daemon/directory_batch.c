@@ -1,0 +1,516 @@
+
+/*
+ * directory_batch.c - one batch of the outbox into Redis.
+ *
+ * DESIGN
+ *
+ * Two transactions around one script, so that a crash anywhere leaves Redis
+ * with a nonce that PostgreSQL knows, and a restore of either never does:
+ *
+ *     1. choose the rows, draw the version, announce a new nonce:
+ *        (nonce, last_nonce) := (new, what Redis has).  COMMIT
+ *     2. lock the state again, read the records, run the script (Redis: what
+ *        it has -> new), delete the rows, last_nonce := new.  COMMIT
+ *
+ * Between the commits Redis may have either of the two; after the second one
+ * only the new.  A backup of PostgreSQL that knows the nonce also has the
+ * rows of its batch; one that is older does not know the nonce.  A Redis that
+ * lost a batch has a nonce that is no longer known.
+ *
+ * The version is drawn when the rows are known and before the records are
+ * read, and writers follow each other by the lock on the state: a record of a
+ * higher version never carries older data.
+ *
+ * The second commit does not wait for the disk: losing it repeats the batch.
+ */
+
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "directory.h"
+
+
+/* A change entry in the making. */
+typedef struct {
+    usherd_bytes_t   ids;
+    unsigned         n;
+} usherd_directory_entry_t;
+
+
+static int usherd_directory_choose(usherd_directory_t *d,
+    char version[24], unsigned *more);
+static int usherd_directory_rows(usherd_directory_t *d, unsigned *more);
+static int usherd_directory_redis_nonce(usherd_directory_t *d);
+static int usherd_directory_announce(usherd_directory_t *d);
+static int usherd_directory_project(usherd_directory_t *d,
+    const char *version);
+static int usherd_directory_read(usherd_directory_t *d,
+    usherd_pg_result_t *records[USHERD_DIRECTORY_NKINDS]);
+static int usherd_directory_write(usherd_directory_t *d, const char *version,
+    usherd_pg_result_t *records[USHERD_DIRECTORY_NKINDS], uint64_t *change);
+static void usherd_directory_changes(usherd_directory_t *d, const char *kind,
+    usherd_pg_result_t *records);
+static void usherd_directory_change(usherd_directory_t *d, const char *kind,
+    usherd_directory_entry_t *entry, const char *urgent);
+static int usherd_directory_done(usherd_directory_t *d, uint64_t change);
+
+
+static const char *const  usherd_directory_kinds[USHERD_DIRECTORY_NKINDS] = {
+#define _(kind)  kind,
+    USHERD_DIRECTORY_KINDS(_)
+#undef _
+};
+
+/* The kinds as a condition of SQL. */
+static const char  usherd_directory_outbox[] =
+    "SELECT id, urgent::int, cardinality(ids) FROM usher.directory_outbox "
+    "WHERE kind IN (''"
+#define _(kind)  ", '" kind "'"
+    USHERD_DIRECTORY_KINDS(_)
+#undef _
+    ") ORDER BY urgent DESC, id LIMIT 500 FOR UPDATE SKIP LOCKED";
+
+
+int
+usherd_directory_batch(usherd_directory_t *d, unsigned *more)
+{
+    int   rc;
+    char  version[24];
+
+    *more = 0;
+
+    rc = usherd_pg_command(d->pg, "BEGIN");
+
+    if (rc != USHERD_OK) {
+        return rc;
+    }
+
+    rc = usherd_directory_choose(d, version, more);
+
+    if (rc == USHERD_OK && d->text.len == 0) {
+        return usherd_directory_rollback(d, USHERD_OK);
+    }
+
+    if (rc == USHERD_OK) {
+        rc = usherd_pg_command(d->pg, "COMMIT");
+    }
+
+    if (rc != USHERD_OK) {
+        return usherd_directory_rollback(d, rc);
+    }
+
+    rc = usherd_pg_command(d->pg,
+                           "BEGIN; SET LOCAL synchronous_commit = off");
+
+    if (rc == USHERD_OK) {
+        rc = usherd_directory_project(d, version);
+    }
+
+    if (rc == USHERD_OK) {
+        rc = usherd_pg_command(d->pg, "COMMIT");
+    }
+
+    if (rc != USHERD_OK) {
+        return usherd_directory_rollback(d, rc);
+    }
+
+    memcpy(d->last_nonce, d->nonce, sizeof(d->nonce));
+    usherd_count(directory_batches);
+
+    return USHERD_OK;
+}
+
+
+/*
+ * The first transaction.  Leaves the ids of the rows as an array in d->text;
+ * empty if there are none.
+ */
+static int
+usherd_directory_choose(usherd_directory_t *d, char version[24],
+    unsigned *more)
+{
+    int                  rc;
+    usherd_pg_result_t  *result;
+
+    rc = usherd_directory_state(d);
+
+    if (rc != USHERD_OK) {
+        return rc;
+    }
+
+    rc = usherd_directory_rows(d, more);
+
+    if (rc != USHERD_OK || d->text.len == 0) {
+        return rc;
+    }
+
+    rc = usherd_pg_query(d->pg, "SELECT nextval('usher.directory_version')",
+                         0, NULL, &result);
+    if (rc != USHERD_OK) {
+        return rc;
+    }
+
+    snprintf(version, 24, "%s", usherd_pg_value(result, 0, 0));
+    usherd_pg_free(result);
+
+    rc = usherd_directory_redis_nonce(d);
+
+    if (rc != USHERD_OK) {
+        return rc;
+    }
+
+    return usherd_directory_announce(d);
+}
+
+
+/* What takes something away goes first and alone. */
+
+static int
+usherd_directory_rows(usherd_directory_t *d, unsigned *more)
+{
+    int                  rc;
+    unsigned             i, n;
+    uint64_t             ids, urgent;
+    const char          *id;
+    usherd_pg_result_t  *result;
+
+    d->text.len = 0;
+
+    rc = usherd_pg_query(d->pg, usherd_directory_outbox, 0, NULL, &result);
+
+    if (rc != USHERD_OK) {
+        return rc;
+    }
+
+    n = usherd_pg_rows(result);
+    ids = 0;
+    urgent = n ? usherd_pg_number(result, 0, 1) : 0;
+
+    for (i = 0; i < n; i++) {
+        ids += usherd_pg_number(result, i, 2);
+
+        if (i > 0 && (ids > USHERD_DIRECTORY_BATCH
+                      || usherd_pg_number(result, i, 1) != urgent))
+        {
+            break;
+        }
+
+        id = usherd_pg_value(result, i, 0);
+
+        usherd_bytes_add(&d->text, i ? "," : "{", 1);
+        usherd_bytes_add(&d->text, id, strlen(id));
+    }
+
+    if (n > 0) {
+        usherd_bytes_add(&d->text, "}", 1);
+    }
+
+    *more = (i < n || n == 500);
+
+    usherd_pg_free(result);
+
+    return USHERD_OK;
+}
+
+
+/* Reads what Redis has; it must be one of the two that it may have. */
+
+static int
+usherd_directory_redis_nonce(usherd_directory_t *d)
+{
+    int              rc;
+    size_t           len;
+    const char      *text;
+    usherd_reply_t  *reply;
+
+    reply = usherd_redis_format(d->redis, "GET %s", USHER_NONCE);
+
+    if (reply == NULL) {
+        return USHERD_LOST;
+    }
+
+    text = usherd_reply_text(reply, &len);
+    rc = USHERD_DIRECTORY_LINEAGE;
+
+    if (usherd_reply_type(reply) == USHERD_REPLY_STRING
+        && len == USHERD_DIRECTORY_HEX - 1)
+    {
+        if (memcmp(text, d->nonce, len) == 0) {
+            memcpy(d->last_nonce, d->nonce, sizeof(d->nonce));
+            rc = USHERD_OK;
+
+        } else if (memcmp(text, d->last_nonce, len) == 0) {
+            rc = USHERD_OK;
+        }
+    }
+
+    usherd_reply_free(reply);
+
+    return rc;
+}
+
+
+static int
+usherd_directory_announce(usherd_directory_t *d)
+{
+    const char  *values[2];
+
+    usherd_directory_nonce(d->nonce);
+
+    values[0] = d->nonce;
+    values[1] = d->last_nonce;
+
+    return usherd_pg_query(d->pg, "UPDATE usher.directory_state "
+                           "SET nonce = $1, last_nonce = $2",
+                           2, values, NULL);
+}
+
+
+/* The second transaction. */
+
+static int
+usherd_directory_project(usherd_directory_t *d, const char *version)
+{
+    int                  rc;
+    char                 nonce[USHERD_DIRECTORY_HEX];
+    unsigned             i;
+    uint64_t             change;
+    usherd_pg_result_t  *records[USHERD_DIRECTORY_NKINDS];
+
+    memcpy(nonce, d->nonce, sizeof(nonce));
+
+    rc = usherd_directory_state(d);
+
+    if (rc != USHERD_OK) {
+        return rc;
+    }
+
+    if (strcmp(nonce, d->nonce) != 0) {
+        return USHERD_DIRECTORY_LINEAGE;
+    }
+
+    memset(records, 0, sizeof(records));
+
+    rc = usherd_directory_read(d, records);
+
+    if (rc == USHERD_OK) {
+        rc = usherd_directory_write(d, version, records, &change);
+    }
+
+    for (i = 0; i < USHERD_DIRECTORY_NKINDS; i++) {
+        usherd_pg_free(records[i]);
+    }
+
+    if (rc != USHERD_OK) {
+        return rc;
+    }
+
+    return usherd_directory_done(d, change);
+}
+
+
+static int
+usherd_directory_read(usherd_directory_t *d,
+    usherd_pg_result_t *records[USHERD_DIRECTORY_NKINDS])
+{
+    int          rc;
+    unsigned     i;
+    const char  *values[2];
+
+    values[1] = d->text.data;
+
+    for (i = 0; i < USHERD_DIRECTORY_NKINDS; i++) {
+        values[0] = usherd_directory_kinds[i];
+
+        rc = usherd_pg_query(d->pg,
+            "WITH changed AS MATERIALIZED ("
+                "SELECT i AS id, bool_or(o.urgent) AS urgent, "
+                       "bool_and(o.inserted) AS inserted "
+                "FROM usher.directory_outbox o, unnest(o.ids) i "
+                "WHERE o.id = ANY ($2::bigint[]) AND o.kind = $1 "
+                "GROUP BY i) "
+            "SELECT c.id, c.urgent::int, c.inserted::int, r.record::text "
+            "FROM changed c LEFT JOIN usher.directory_records($1, "
+                "ARRAY(SELECT id FROM changed)) r ON r.id = c.id",
+            2, values, &records[i]);
+
+        if (rc != USHERD_OK) {
+            return rc;
+        }
+    }
+
+    return USHERD_OK;
+}
+
+
+static int
+usherd_directory_write(usherd_directory_t *d, const char *version,
+    usherd_pg_result_t *records[USHERD_DIRECTORY_NKINDS], uint64_t *change)
+{
+    int              rc;
+    unsigned         i, k, n;
+    usherd_reply_t  *reply;
+    usherd_words_t  *words;
+
+    n = 0;
+
+    for (k = 0; k < USHERD_DIRECTORY_NKINDS; k++) {
+        n += usherd_pg_rows(records[k]);
+    }
+
+    words = &d->words;
+
+    usherd_script_start(d, n + 2);
+    usherd_words_add(words, USHER_NONCE, sizeof(USHER_NONCE) - 1);
+    usherd_words_add(words, USHER_CHANGES, sizeof(USHER_CHANGES) - 1);
+
+    for (k = 0; k < USHERD_DIRECTORY_NKINDS; k++) {
+        for (i = 0; i < usherd_pg_rows(records[k]); i++) {
+            usherd_words_key(words, usherd_directory_kinds[k],
+                             usherd_pg_value(records[k], i, 0));
+        }
+    }
+
+    usherd_words_add(words, d->lineage, strlen(d->lineage));
+    usherd_words_add(words, d->last_nonce, strlen(d->last_nonce));
+    usherd_words_add(words, d->nonce, strlen(d->nonce));
+    usherd_words_add(words, version, strlen(version));
+    usherd_words_add(words, USHERD_DIRECTORY_CHANGES,
+                     sizeof(USHERD_DIRECTORY_CHANGES) - 1);
+
+    for (k = 0; k < USHERD_DIRECTORY_NKINDS; k++) {
+        for (i = 0; i < usherd_pg_rows(records[k]); i++) {
+            usherd_words_record(words, version, d->lineage,
+                                usherd_pg_value(records[k], i, 3));
+        }
+    }
+
+    for (k = 0; k < USHERD_DIRECTORY_NKINDS; k++) {
+        usherd_directory_changes(d, usherd_directory_kinds[k], records[k]);
+    }
+
+    rc = usherd_script_call(d, USHERD_SCRIPT_PROJECT, &reply);
+
+    if (rc != USHERD_OK) {
+        return rc;
+    }
+
+    usherd_add(directory_records,
+               (uint64_t) usherd_reply_integer(usherd_reply_at(reply, 0)));
+    usherd_add(directory_refused,
+               (uint64_t) usherd_reply_integer(usherd_reply_at(reply, 1)));
+    *change = (uint64_t) usherd_reply_integer(usherd_reply_at(reply, 2));
+
+    usherd_reply_free(reply);
+
+    return USHERD_OK;
+}
+
+
+/* The change entries of one kind, four arguments each. */
+
+static void
+usherd_directory_changes(usherd_directory_t *d, const char *kind,
+    usherd_pg_result_t *records)
+{
+    unsigned                   i, u, inserted;
+    const char                *id;
+    usherd_directory_entry_t  *entry, entries[2];
+
+    memset(entries, 0, sizeof(entries));
+    inserted = 0;
+
+    for (i = 0; i < usherd_pg_rows(records); i++) {
+
+        if (usherd_pg_number(records, i, 2)) {
+            inserted = 1;
+            continue;
+        }
+
+        u = usherd_pg_number(records, i, 1) ? 1 : 0;
+        id = usherd_pg_value(records, i, 0);
+        entry = &entries[u];
+
+        if (entry->n > 0) {
+            usherd_bytes_add(&entry->ids, " ", 1);
+        }
+
+        usherd_bytes_add(&entry->ids, id, strlen(id));
+        entry->n++;
+
+        if (entry->n == USHERD_DIRECTORY_IDS) {
+            usherd_directory_change(d, kind, entry, u ? "1" : "0");
+        }
+    }
+
+    usherd_directory_change(d, kind, &entries[1], "1");
+    usherd_directory_change(d, kind, &entries[0], "0");
+
+    if (inserted) {
+        usherd_words_add(&d->words, kind, strlen(kind));
+        usherd_words_add(&d->words, "n", 1);
+        usherd_words_add(&d->words, "1", 1);
+        usherd_words_add(&d->words, "0", 1);
+    }
+
+    free(entries[0].ids.data);
+    free(entries[1].ids.data);
+}
+
+
+static void
+usherd_directory_change(usherd_directory_t *d, const char *kind,
+    usherd_directory_entry_t *entry, const char *urgent)
+{
+    if (entry->n == 0) {
+        return;
+    }
+
+    usherd_words_add(&d->words, kind, strlen(kind));
+    usherd_words_add(&d->words, "i", 1);
+    usherd_words_add(&d->words, entry->ids.data, entry->ids.len);
+    usherd_words_add(&d->words, urgent, 1);
+
+    entry->ids.len = 0;
+    entry->n = 0;
+}
+
+
+static int
+usherd_directory_done(usherd_directory_t *d, uint64_t change)
+{
+    int                  rc;
+    char                 text[24];
+    const char          *values[1];
+    usherd_pg_result_t  *result;
+
+    snprintf(text, sizeof(text), "%llu", (unsigned long long) change);
+    values[0] = text;
+
+    rc = usherd_pg_query(d->pg, "UPDATE usher.directory_state "
+                         "SET last_nonce = nonce, change_id = $1",
+                         1, values, NULL);
+    if (rc != USHERD_OK) {
+        return rc;
+    }
+
+    values[0] = d->text.data;
+
+    rc = usherd_pg_query(d->pg,
+        "WITH done AS (DELETE FROM usher.directory_outbox "
+            "WHERE id = ANY ($1::bigint[]) RETURNING created_at) "
+        "SELECT greatest(0, ceil(1000 * extract(epoch FROM "
+            "clock_timestamp() - min(created_at))))::bigint FROM done",
+        1, values, &result);
+
+    if (rc != USHERD_OK) {
+        return rc;
+    }
+
+    usherd_set(directory_lag_ms, usherd_pg_number(result, 0, 0));
+    usherd_pg_free(result);
+
+    return USHERD_OK;
+}

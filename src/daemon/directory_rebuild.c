@@ -1,0 +1,509 @@
+
+/*
+ * directory_rebuild.c - whether Redis is what PostgreSQL thinks, and what is
+ * done when it is not.
+ *
+ * DESIGN
+ *
+ * The decision is made under the lock of usher.directory_state: the new
+ * lineage and its nonce are committed there first.  Then usher:d:ready goes
+ * (edges: "cannot know"), every record goes, all records are written from the
+ * tables with the new lineage, and at the very end one script sets nonce and
+ * ready.  A crash on the way leaves Redis without the nonce, so that the next
+ * start decides the same again, with another lineage.
+ *
+ * Two that rebuild at once (a lease that ended too early) are told apart by
+ * usher:d:building: the later one wins, the other's scripts are refused.
+ *
+ * Changes that come meanwhile wait in the outbox and are projected after it,
+ * with higher versions.
+ */
+
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "directory.h"
+
+
+static int usherd_directory_fits(usherd_directory_t *d, const char **why);
+static int usherd_directory_begin(usherd_directory_t *d, char version[24]);
+static int usherd_directory_rebuild(usherd_directory_t *d,
+    const char *version);
+static int usherd_directory_clear(usherd_directory_t *d);
+static int usherd_directory_unlink(usherd_directory_t *d,
+    const usherd_reply_t *keys);
+static int usherd_directory_fill(usherd_directory_t *d, const char *kind,
+    const char *version, uint64_t *written);
+static int usherd_directory_fetch(usherd_directory_t *d, unsigned *n);
+static int usherd_directory_chunk(usherd_directory_t *d, const char *kind,
+    const char *version);
+static int usherd_directory_ready(usherd_directory_t *d);
+
+
+static const char *const  usherd_directory_kinds[USHERD_DIRECTORY_NKINDS] = {
+#define _(kind)  kind,
+    USHERD_DIRECTORY_KINDS(_)
+#undef _
+};
+
+
+int
+usherd_directory_verify(usherd_directory_t *d)
+{
+    int          rc;
+    char         version[24];
+    const char  *why = NULL;
+
+    rc = usherd_pg_command(d->pg, "BEGIN");
+
+    if (rc == USHERD_OK) {
+        rc = usherd_directory_state(d);
+    }
+
+    if (rc == USHERD_OK) {
+        rc = usherd_directory_fits(d, &why);
+    }
+
+    if (rc == USHERD_OK) {
+        d->verified = 1;
+        return usherd_directory_rollback(d, USHERD_OK);
+    }
+
+    if (rc == USHERD_DIRECTORY_LINEAGE) {
+        rc = usherd_directory_begin(d, version);
+
+        if (rc == USHERD_OK) {
+            rc = usherd_pg_command(d->pg, "COMMIT");
+        }
+    }
+
+    if (rc != USHERD_OK) {
+        return usherd_directory_rollback(d, rc);
+    }
+
+    usherd_log(USHERD_LOG_WARN, "a new lineage %s begins, since %s: all "
+               "records are written again", d->lineage, why);
+
+    rc = usherd_directory_rebuild(d, version);
+
+    if (rc == USHERD_OK) {
+        d->verified = 1;
+        usherd_count(directory_rebuilds);
+    }
+
+    if (rc == USHERD_DIRECTORY_LINEAGE) {
+
+        /* someone else began after us */
+
+        d->writer = 0;
+        return USHERD_DIRECTORY_DEPOSED;
+    }
+
+    return rc;
+}
+
+
+static int
+usherd_directory_fits(usherd_directory_t *d, const char **why)
+{
+    int              rc;
+    size_t           nlen, rlen;
+    const char      *nonce, *ready;
+    usherd_reply_t  *reply;
+
+    reply = usherd_redis_format(d->redis, "MGET %s %s", USHER_NONCE,
+                                USHER_READY);
+    if (reply == NULL) {
+        return USHERD_LOST;
+    }
+
+    if (usherd_reply_count(reply) != 2) {
+        usherd_reply_free(reply);
+        return USHERD_ERROR;
+    }
+
+    rc = USHERD_DIRECTORY_LINEAGE;
+
+    nonce = usherd_reply_text(usherd_reply_at(reply, 0), &nlen);
+    ready = usherd_reply_text(usherd_reply_at(reply, 1), &rlen);
+
+    if (d->lineage[0] == '\0' || d->nonce[0] == '\0') {
+        *why = "PostgreSQL has none";
+
+    } else if (nlen == 0 && rlen == 0) {
+        *why = "Redis is empty";
+
+    } else if (nlen != USHERD_DIRECTORY_HEX - 1
+               || (memcmp(nonce, d->nonce, nlen) != 0
+                   && memcmp(nonce, d->last_nonce, nlen) != 0))
+    {
+        *why = "Redis or PostgreSQL went back in time";
+
+    } else if (rlen != USHERD_DIRECTORY_HEX - 1
+               || memcmp(ready, d->lineage, rlen) != 0)
+    {
+        *why = "Redis is not of the present lineage";
+
+    } else {
+        rc = USHERD_OK;
+    }
+
+    usherd_reply_free(reply);
+
+    return rc;
+}
+
+
+static int
+usherd_directory_begin(usherd_directory_t *d, char version[24])
+{
+    int                  rc;
+    const char          *values[2];
+    usherd_pg_result_t  *result;
+
+    rc = usherd_pg_query(d->pg, "SELECT nextval('usher.directory_version')",
+                         0, NULL, &result);
+    if (rc != USHERD_OK) {
+        return rc;
+    }
+
+    snprintf(version, 24, "%s", usherd_pg_value(result, 0, 0));
+    usherd_pg_free(result);
+
+    usherd_directory_nonce(d->lineage);
+    usherd_directory_nonce(d->nonce);
+    memcpy(d->last_nonce, d->nonce, sizeof(d->nonce));
+
+    values[0] = d->lineage;
+    values[1] = d->nonce;
+
+    return usherd_pg_query(d->pg, "UPDATE usher.directory_state "
+                           "SET lineage = $1, nonce = $2, last_nonce = $2",
+                           2, values, NULL);
+}
+
+
+static int
+usherd_directory_rebuild(usherd_directory_t *d, const char *version)
+{
+    int              rc;
+    unsigned         i;
+    uint64_t         began, written;
+    usherd_reply_t  *reply;
+
+    began = usherd_now();
+    written = 0;
+
+    usherd_script_start(d, 3);
+    usherd_words_add(&d->words, USHER_READY, sizeof(USHER_READY) - 1);
+    usherd_words_add(&d->words, USHER_NONCE, sizeof(USHER_NONCE) - 1);
+    usherd_words_add(&d->words, USHERD_DIRECTORY_BUILDING,
+                     sizeof(USHERD_DIRECTORY_BUILDING) - 1);
+    usherd_words_add(&d->words, d->lineage, strlen(d->lineage));
+
+    rc = usherd_script_call(d, USHERD_SCRIPT_BEGIN, &reply);
+
+    if (rc != USHERD_OK) {
+        return rc;
+    }
+
+    usherd_reply_free(reply);
+
+    rc = usherd_directory_clear(d);
+
+    for (i = 0; rc == USHERD_OK && i < USHERD_DIRECTORY_NKINDS; i++) {
+        rc = usherd_directory_fill(d, usherd_directory_kinds[i], version,
+                                   &written);
+    }
+
+    if (rc == USHERD_OK) {
+        rc = usherd_directory_ready(d);
+    }
+
+    if (rc == USHERD_OK) {
+        usherd_log(USHERD_LOG_INFO, "%llu records of lineage %s written in "
+                   "%llu ms", (unsigned long long) written, d->lineage,
+                   (unsigned long long) (usherd_now() - began));
+    }
+
+    return rc;
+}
+
+
+/* Removes all records, those too that PostgreSQL does not have. */
+
+static int
+usherd_directory_clear(usherd_directory_t *d)
+{
+    int                    rc;
+    char                   cursor[24];
+    size_t                 len;
+    const char            *next;
+    usherd_reply_t        *reply;
+
+    memcpy(cursor, "0", 2);
+
+    do {
+        rc = usherd_directory_hold(d);
+
+        if (rc != USHERD_OK) {
+            return rc;
+        }
+
+        reply = usherd_redis_format(d->redis, "SCAN %s MATCH %s COUNT 1000",
+                                    cursor, USHER_RECORD_PREFIX "*");
+        if (reply == NULL) {
+            return USHERD_LOST;
+        }
+
+        next = usherd_reply_text(usherd_reply_at(reply, 0), &len);
+
+        if (usherd_reply_count(reply) != 2 || len == 0
+            || len >= sizeof(cursor))
+        {
+            usherd_log(USHERD_LOG_ERROR, "Redis refused SCAN");
+            usherd_reply_free(reply);
+            return USHERD_ERROR;
+        }
+
+        memcpy(cursor, next, len);
+        cursor[len] = '\0';
+
+        rc = usherd_directory_unlink(d, usherd_reply_at(reply, 1));
+
+        usherd_reply_free(reply);
+
+        if (rc != USHERD_OK) {
+            return rc;
+        }
+
+    } while (strcmp(cursor, "0") != 0);
+
+    return USHERD_OK;
+}
+
+
+static int
+usherd_directory_unlink(usherd_directory_t *d, const usherd_reply_t *keys)
+{
+    unsigned         i;
+    size_t           len;
+    const char      *key;
+    usherd_reply_t  *reply;
+    usherd_words_t  *words;
+
+    words = &d->words;
+
+    usherd_words_reset(words);
+    usherd_words_add(words, "UNLINK", 6);
+
+    for (i = 0; i < usherd_reply_count(keys); i++) {
+        key = usherd_reply_text(usherd_reply_at(keys, i), &len);
+
+        if (len == sizeof(USHERD_DIRECTORY_BUILDING) - 1
+            && memcmp(key, USHERD_DIRECTORY_BUILDING, len) == 0)
+        {
+            continue;
+        }
+
+        usherd_words_add(words, key, len);
+    }
+
+    if (words->argc == 1) {
+        return USHERD_OK;
+    }
+
+    for (i = 0; i < words->argc; i++) {
+        words->argv[i] = words->bytes.data + words->offsets[i];
+    }
+
+    reply = usherd_redis_command(d->redis, words->argc, words->argv,
+                                 words->lens);
+    if (reply == NULL) {
+        return USHERD_LOST;
+    }
+
+    if (usherd_reply_type(reply) == USHERD_REPLY_ERROR) {
+        key = usherd_reply_text(reply, &len);
+        usherd_log(USHERD_LOG_ERROR, "Redis refused UNLINK: %.*s", (int) len,
+                   key);
+        usherd_reply_free(reply);
+        return USHERD_ERROR;
+    }
+
+    usherd_reply_free(reply);
+
+    return USHERD_OK;
+}
+
+
+/* A cursor outside of transactions: a rebuild holds back no vacuum. */
+
+static int
+usherd_directory_fill(usherd_directory_t *d, const char *kind,
+    const char *version, uint64_t *written)
+{
+    int       rc;
+    char      sql[256];
+    unsigned  n;
+
+    snprintf(sql, sizeof(sql), "BEGIN; "
+             "DECLARE directory_ids NO SCROLL CURSOR WITH HOLD FOR "
+             "SELECT i FROM usher.directory_ids('%s') i; COMMIT", kind);
+
+    rc = usherd_pg_command(d->pg, sql);
+
+    while (rc == USHERD_OK) {
+        rc = usherd_directory_hold(d);
+
+        if (rc == USHERD_OK) {
+            rc = usherd_directory_fetch(d, &n);
+        }
+
+        if (rc != USHERD_OK || n == 0) {
+            break;
+        }
+
+        rc = usherd_directory_chunk(d, kind, version);
+        *written += n;
+    }
+
+    if (rc != USHERD_LOST
+        && usherd_pg_command(d->pg, "CLOSE directory_ids") == USHERD_LOST)
+    {
+        return USHERD_LOST;
+    }
+
+    return rc == USHERD_ERROR ? usherd_directory_rollback(d, rc) : rc;
+}
+
+
+/* The next ids, as an array in d->text. */
+
+static int
+usherd_directory_fetch(usherd_directory_t *d, unsigned *n)
+{
+    int                  rc;
+    unsigned             i;
+    const char          *id, *p;
+    usherd_pg_result_t  *result;
+
+    rc = usherd_pg_query(d->pg, "FETCH 1000 FROM directory_ids", 0, NULL,
+                         &result);
+    if (rc != USHERD_OK) {
+        return rc;
+    }
+
+    *n = usherd_pg_rows(result);
+    d->text.len = 0;
+
+    usherd_bytes_add(&d->text, "{", 1);
+
+    for (i = 0; i < *n; i++) {
+        id = usherd_pg_value(result, i, 0);
+
+        usherd_bytes_add(&d->text, i ? ",\"" : "\"", i ? 2 : 1);
+
+        for (p = id; *p != '\0'; p++) {
+            if (*p == '"' || *p == '\\') {
+                usherd_bytes_add(&d->text, "\\", 1);
+            }
+
+            usherd_bytes_add(&d->text, p, 1);
+        }
+
+        usherd_bytes_add(&d->text, "\"", 1);
+    }
+
+    usherd_bytes_add(&d->text, "}", 1);
+
+    usherd_pg_free(result);
+
+    return USHERD_OK;
+}
+
+
+static int
+usherd_directory_chunk(usherd_directory_t *d, const char *kind,
+    const char *version)
+{
+    int                  rc;
+    unsigned             i, n;
+    const char          *values[2];
+    usherd_reply_t      *reply;
+    usherd_words_t      *words;
+    usherd_pg_result_t  *records;
+
+    values[0] = kind;
+    values[1] = d->text.data;
+
+    rc = usherd_pg_query(d->pg, "SELECT id, record::text "
+                         "FROM usher.directory_records($1, $2::text[])",
+                         2, values, &records);
+    if (rc != USHERD_OK) {
+        return rc;
+    }
+
+    n = usherd_pg_rows(records);
+    words = &d->words;
+
+    usherd_script_start(d, n + 1);
+    usherd_words_add(words, USHERD_DIRECTORY_BUILDING,
+                     sizeof(USHERD_DIRECTORY_BUILDING) - 1);
+
+    for (i = 0; i < n; i++) {
+        usherd_words_key(words, kind, usherd_pg_value(records, i, 0));
+    }
+
+    usherd_words_add(words, d->lineage, strlen(d->lineage));
+
+    for (i = 0; i < n; i++) {
+        usherd_words_record(words, version, d->lineage,
+                            usherd_pg_value(records, i, 1));
+    }
+
+    usherd_pg_free(records);
+
+    rc = usherd_script_call(d, USHERD_SCRIPT_FILL, &reply);
+
+    if (rc != USHERD_OK) {
+        return rc;
+    }
+
+    usherd_add(directory_records, n);
+    usherd_reply_free(reply);
+
+    return USHERD_OK;
+}
+
+
+static int
+usherd_directory_ready(usherd_directory_t *d)
+{
+    int              rc;
+    usherd_words_t  *words;
+    usherd_reply_t  *reply;
+
+    words = &d->words;
+
+    usherd_script_start(d, 4);
+    usherd_words_add(words, USHERD_DIRECTORY_BUILDING,
+                     sizeof(USHERD_DIRECTORY_BUILDING) - 1);
+    usherd_words_add(words, USHER_NONCE, sizeof(USHER_NONCE) - 1);
+    usherd_words_add(words, USHER_READY, sizeof(USHER_READY) - 1);
+    usherd_words_add(words, USHER_CHANGES, sizeof(USHER_CHANGES) - 1);
+    usherd_words_add(words, d->lineage, strlen(d->lineage));
+    usherd_words_add(words, d->nonce, strlen(d->nonce));
+    usherd_words_add(words, USHERD_DIRECTORY_CHANGES,
+                     sizeof(USHERD_DIRECTORY_CHANGES) - 1);
+
+    rc = usherd_script_call(d, USHERD_SCRIPT_READY, &reply);
+
+    if (rc == USHERD_OK) {
+        usherd_reply_free(reply);
+    }
+
+    return rc;
+}

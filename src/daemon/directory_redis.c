@@ -1,0 +1,405 @@
+
+/*
+ * directory_redis.c - the scripts of the duty directory and their arguments.
+ *
+ * DESIGN
+ *
+ * All that the duty writes to Redis it writes by these scripts, each of which
+ * first makes sure that Redis is what PostgreSQL says: a script that finds
+ * another nonce (or another lineage in the making) answers LINEAGE and has
+ * changed nothing.  So a writer that lost its lease can do no harm.
+ *
+ * A record begins {"v":<version>,"l":"<lineage>" in exactly this form; the
+ * script compares by these bytes and takes whatever does not begin so for
+ * corrupt, to be replaced.
+ */
+
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "directory.h"
+
+
+static int usherd_script_run(usherd_directory_t *d, const char *name,
+    const char *what, usherd_reply_t **reply);
+static int usherd_script_load(usherd_directory_t *d, usherd_script_e script);
+
+
+/* Sets id to the last number of the stream; what is no stream goes. */
+#define USHERD_SCRIPT_LAST(key)                                               \
+    "local id = 0\n"                                                          \
+    "local info = redis.pcall('XINFO', 'STREAM', " key ")\n"                  \
+    "if info.err then\n"                                                      \
+    "    redis.call('DEL', " key ")\n"                                        \
+    "else\n"                                                                  \
+    "    for i = 1, #info, 2 do\n"                                            \
+    "        if info[i] == 'last-generated-id' then\n"                        \
+    "            id = tonumber(string.match(info[i + 1], '^%d+'))\n"          \
+    "        end\n"                                                           \
+    "    end\n"                                                               \
+    "end\n"
+
+
+/*
+ * Keys: nonce, changes, then records.
+ * Arguments: lineage, last nonce, nonce, version, length of changes, then
+ * as many records, then changes of four: kind, field, value, "1" if urgent.
+ * Returns records written, records refused, the last change's number.
+ */
+static const char  usherd_script_project[] =
+    "local now = redis.pcall('GET', KEYS[1])\n"
+    "if now ~= ARGV[2] and now ~= ARGV[3] then\n"
+    "    return redis.error_reply('LINEAGE nonce differs')\n"
+    "end\n"
+    USHERD_SCRIPT_LAST("KEYS[2]")
+    "local version, n, refused = tonumber(ARGV[4]), #KEYS - 2, 0\n"
+    "for i = 1, n do\n"
+    "    local old = redis.pcall('GET', KEYS[i + 2])\n"
+    "    local v, l\n"
+    "    if type(old) == 'string' then\n"
+    "        v, l = string.match(old, '^{\"v\":(%d+),\"l\":\"(%x+)\"')\n"
+    "    end\n"
+    "    if l == ARGV[1] and tonumber(v) >= version then\n"
+    "        refused = refused + 1\n"
+    "    else\n"
+    "        redis.call('SET', KEYS[i + 2], ARGV[i + 5])\n"
+    "    end\n"
+    "end\n"
+    "for i = n + 6, #ARGV, 4 do\n"
+    "    id = id + 1\n"
+    "    local entry = string.format('%.0f-0', id)\n"
+    "    if ARGV[i + 3] == '1' then\n"
+    "        redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[5], entry,\n"
+    "            'l', ARGV[1], 'k', ARGV[i], ARGV[i + 1], ARGV[i + 2],\n"
+    "            'x', '1')\n"
+    "    else\n"
+    "        redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[5], entry,\n"
+    "            'l', ARGV[1], 'k', ARGV[i], ARGV[i + 1], ARGV[i + 2])\n"
+    "    end\n"
+    "end\n"
+    "redis.call('SET', KEYS[1], ARGV[3])\n"
+    "return {n - refused, refused, id}\n";
+
+/*
+ * Keys: nonce, ready, heartbeat, bad.
+ * Arguments: lineage, last nonce, nonce, count.
+ * Returns the records that edges found corrupt.
+ */
+static const char  usherd_script_beat[] =
+    "local now = redis.pcall('GET', KEYS[1])\n"
+    "if (now ~= ARGV[2] and now ~= ARGV[3])\n"
+    "    or redis.pcall('GET', KEYS[2]) ~= ARGV[1] then\n"
+    "    return redis.error_reply('LINEAGE nonce or ready differs')\n"
+    "end\n"
+    "redis.call('SET', KEYS[3], ARGV[1] .. ' ' .. ARGV[4])\n"
+    "local bad = redis.pcall('SPOP', KEYS[4], 100)\n"
+    "if bad.err then\n"
+    "    redis.call('DEL', KEYS[4])\n"
+    "    return {}\n"
+    "end\n"
+    "return bad\n";
+
+/*
+ * Keys: ready, nonce, building.  Arguments: lineage.
+ */
+static const char  usherd_script_begin[] =
+    "redis.call('DEL', KEYS[1], KEYS[2])\n"
+    "redis.call('SET', KEYS[3], ARGV[1])\n"
+    "return 1\n";
+
+/*
+ * Keys: building, then records.  Arguments: lineage, then as many records.
+ */
+static const char  usherd_script_fill[] =
+    "if redis.pcall('GET', KEYS[1]) ~= ARGV[1] then\n"
+    "    return redis.error_reply('LINEAGE another rebuild began')\n"
+    "end\n"
+    "for i = 2, #KEYS do\n"
+    "    redis.call('SET', KEYS[i], ARGV[i])\n"
+    "end\n"
+    "return #KEYS - 1\n";
+
+/*
+ * Keys: building, nonce, ready, changes.
+ * Arguments: lineage, nonce, length of changes.
+ *
+ * The change has a kind that no edge knows: it only wakes readers, who see
+ * the lineage.
+ */
+static const char  usherd_script_ready[] =
+    "if redis.pcall('GET', KEYS[1]) ~= ARGV[1] then\n"
+    "    return redis.error_reply('LINEAGE another rebuild began')\n"
+    "end\n"
+    USHERD_SCRIPT_LAST("KEYS[4]")
+    "redis.call('XADD', KEYS[4], 'MAXLEN', '~', ARGV[3],\n"
+    "    string.format('%.0f-0', id + 1), 'l', ARGV[1], 'k', 'lineage')\n"
+    "redis.call('SET', KEYS[2], ARGV[2])\n"
+    "redis.call('DEL', KEYS[1])\n"
+    "redis.call('SET', KEYS[3], ARGV[1])\n"
+    "return id + 1\n";
+
+
+static const char  *usherd_scripts[USHERD_NSCRIPTS] = {
+    usherd_script_project,
+    usherd_script_beat,
+    usherd_script_begin,
+    usherd_script_fill,
+    usherd_script_ready
+};
+
+
+void
+usherd_script_start(usherd_directory_t *d, unsigned nkeys)
+{
+    int   n;
+    char  text[16];
+
+    /* the command and the script itself are set when it is called */
+
+    n = snprintf(text, sizeof(text), "%u", nkeys);
+
+    usherd_words_reset(&d->words);
+    usherd_words_add(&d->words, "", 0);
+    usherd_words_add(&d->words, "", 0);
+    usherd_words_add(&d->words, text, (size_t) n);
+}
+
+
+int
+usherd_script_call(usherd_directory_t *d, usherd_script_e script,
+    usherd_reply_t **reply)
+{
+    int          rc;
+    size_t       len;
+    const char  *text;
+
+    if (d->sha[script][0] == '\0') {
+        rc = usherd_script_load(d, script);
+
+        if (rc != USHERD_OK) {
+            return rc;
+        }
+    }
+
+    rc = usherd_script_run(d, "EVALSHA", d->sha[script], reply);
+
+    if (rc != USHERD_OK) {
+        return rc;
+    }
+
+    if (usherd_reply_type(*reply) != USHERD_REPLY_ERROR) {
+        return USHERD_OK;
+    }
+
+    text = usherd_reply_text(*reply, &len);
+
+    if (len >= 8 && strncmp(text, "NOSCRIPT", 8) == 0) {
+
+        /* Redis forgot: the text itself */
+
+        usherd_reply_free(*reply);
+
+        rc = usherd_script_run(d, "EVAL", usherd_scripts[script], reply);
+
+        if (rc != USHERD_OK) {
+            return rc;
+        }
+
+        if (usherd_reply_type(*reply) != USHERD_REPLY_ERROR) {
+            return USHERD_OK;
+        }
+
+        text = usherd_reply_text(*reply, &len);
+    }
+
+    rc = USHERD_DIRECTORY_LINEAGE;
+
+    if (len < 7 || strncmp(text, "LINEAGE", 7) != 0) {
+        usherd_log(USHERD_LOG_ERROR, "Redis refused a script of the "
+                   "directory: %.*s", (int) len, text);
+        rc = USHERD_ERROR;
+    }
+
+    usherd_reply_free(*reply);
+    *reply = NULL;
+
+    return rc;
+}
+
+
+static int
+usherd_script_run(usherd_directory_t *d, const char *name, const char *what,
+    usherd_reply_t **reply)
+{
+    unsigned         i;
+    usherd_words_t  *words;
+
+    words = &d->words;
+
+    for (i = 0; i < words->argc; i++) {
+        words->argv[i] = words->bytes.data + words->offsets[i];
+    }
+
+    words->argv[0] = name;
+    words->lens[0] = strlen(name);
+    words->argv[1] = what;
+    words->lens[1] = strlen(what);
+
+    *reply = usherd_redis_command(d->redis, words->argc, words->argv,
+                                  words->lens);
+
+    return (*reply != NULL) ? USHERD_OK : USHERD_LOST;
+}
+
+
+static int
+usherd_script_load(usherd_directory_t *d, usherd_script_e script)
+{
+    size_t           len;
+    const char      *argv[3], *text;
+    usherd_reply_t  *reply;
+
+    argv[0] = "SCRIPT";
+    argv[1] = "LOAD";
+    argv[2] = usherd_scripts[script];
+
+    reply = usherd_redis_command(d->redis, 3, argv, NULL);
+
+    if (reply == NULL) {
+        return USHERD_LOST;
+    }
+
+    text = usherd_reply_text(reply, &len);
+
+    if (usherd_reply_type(reply) == USHERD_REPLY_ERROR || len != 40) {
+        usherd_log(USHERD_LOG_ERROR, "Redis refused to load a script of the "
+                   "directory: %.*s", (int) len, text);
+        usherd_reply_free(reply);
+        return USHERD_ERROR;
+    }
+
+    memcpy(d->sha[script], text, 40);
+    d->sha[script][40] = '\0';
+
+    usherd_reply_free(reply);
+
+    return USHERD_OK;
+}
+
+
+void
+usherd_words_key(usherd_words_t *words, const char *kind, const char *id)
+{
+    usherd_words_open(words);
+    usherd_words_more(words, USHER_RECORD_PREFIX,
+                      sizeof(USHER_RECORD_PREFIX) - 1);
+    usherd_words_more(words, kind, strlen(kind));
+    usherd_words_more(words, ":", 1);
+    usherd_words_more(words, id, strlen(id));
+}
+
+
+void
+usherd_words_record(usherd_words_t *words, const char *version,
+    const char *lineage, const char *record)
+{
+    usherd_words_open(words);
+    usherd_words_more(words, "{\"v\":", 5);
+    usherd_words_more(words, version, strlen(version));
+    usherd_words_more(words, ",\"l\":\"", 6);
+    usherd_words_more(words, lineage, strlen(lineage));
+
+    if (record == NULL) {
+        usherd_words_more(words, "\",\"gone\":1}", 11);
+        return;
+    }
+
+    /* a record is an object with members: its brace becomes our comma */
+
+    usherd_words_more(words, "\",", 2);
+    usherd_words_more(words, record + 1, strlen(record + 1));
+}
+
+
+void
+usherd_words_reset(usherd_words_t *words)
+{
+    words->argc = 0;
+    words->bytes.len = 0;
+}
+
+
+void
+usherd_words_add(usherd_words_t *words, const char *data, size_t len)
+{
+    usherd_words_open(words);
+    usherd_words_more(words, data, len);
+}
+
+
+void
+usherd_words_open(usherd_words_t *words)
+{
+    unsigned  size;
+
+    if (words->argc == words->size) {
+        size = words->size ? words->size * 2 : 256;
+
+        words->offsets = realloc(words->offsets, size * sizeof(size_t));
+        words->lens = realloc(words->lens, size * sizeof(size_t));
+        words->argv = realloc(words->argv, size * sizeof(char *));
+
+        if (words->offsets == NULL || words->lens == NULL
+            || words->argv == NULL)
+        {
+            usherd_log(USHERD_LOG_ERROR, "out of memory");
+            exit(1);
+        }
+
+        words->size = size;
+    }
+
+    words->offsets[words->argc] = words->bytes.len;
+    words->lens[words->argc] = 0;
+    words->argc++;
+}
+
+
+void
+usherd_words_more(usherd_words_t *words, const char *data, size_t len)
+{
+    usherd_bytes_add(&words->bytes, data, len);
+    words->lens[words->argc - 1] += len;
+}
+
+
+void
+usherd_bytes_add(usherd_bytes_t *bytes, const char *data, size_t len)
+{
+    char    *grown;
+    size_t   size;
+
+    if (bytes->len + len + 1 > bytes->size) {
+        size = bytes->size ? bytes->size : 4096;
+
+        while (size < bytes->len + len + 1) {
+            size *= 2;
+        }
+
+        grown = realloc(bytes->data, size);
+
+        if (grown == NULL) {
+            usherd_log(USHERD_LOG_ERROR, "out of memory");
+            exit(1);
+        }
+
+        bytes->data = grown;
+        bytes->size = size;
+    }
+
+    memcpy(bytes->data + bytes->len, data, len);
+    bytes->len += len;
+    bytes->data[bytes->len] = '\0';
+}
