@@ -137,6 +137,8 @@ create table usher.key (
     name           text not null default '' check (char_length(name) <= 100),
     env            text not null default 'live'
                    check (env in ('live', 'test')),
+    brand          text not null default 'usher'
+                   check (brand ~ '^[a-z0-9]{1,16}$'),
     scopes         text[] not null default '{}'
                    check (usher.scopes_ok(scopes)),
     allow          cidr[] not null default '{}'
@@ -168,6 +170,7 @@ comment on column usher.key.display is
     'First 8 hexadecimal digits of the digest, to tell keys apart';
 comment on column usher.key.name is 'What the customer calls it';
 comment on column usher.key.env is 'live or test, as in the key''s text';
+comment on column usher.key.brand is 'First word of the key''s text';
 comment on column usher.key.scopes is 'What it may be used for';
 comment on column usher.key.allow is
     'Networks it may be used from; empty: all';

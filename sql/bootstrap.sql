@@ -55,6 +55,12 @@ begin
             'Tables of Usher: nobody''s interface, see schema api';
     end if;
 
+    if to_regnamespace('api') is null then
+        create schema api authorization usher_owner;
+        comment on schema api is
+            'The catalogue: all that an operator or a program can do';
+    end if;
+
     if to_regclass('usher.migration') is null then
         set local role usher_owner;
 
