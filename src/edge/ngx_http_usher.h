@@ -161,6 +161,9 @@ typedef struct {
 } ngx_http_usher_shared_t;
 
 
+/* 1 if an usher_zone is configured in this http block. */
+ngx_uint_t ngx_http_usher_zone_configured(ngx_conf_t *cf);
+
 /* NULL where no usher_zone is configured or before init_zone. */
 ngx_http_usher_shared_t *ngx_http_usher_shared(void);
 
@@ -384,22 +387,44 @@ typedef enum {
 } ngx_http_usher_auth_e;
 
 
+/* $usher_limit_status and the event's limit_status. */
+typedef enum {
+    NGX_HTTP_USHER_LIMIT_NONE = 0,       /* no usher_limit applied: "" */
+    NGX_HTTP_USHER_LIMIT_PASSED,         /* passed */
+    NGX_HTTP_USHER_LIMIT_REJECTED,       /* rejected */
+    NGX_HTTP_USHER_LIMIT_DRY_RUN,        /* rejected_dry_run */
+    NGX_HTTP_USHER_LIMIT_UNAVAILABLE     /* unavailable: plan not known */
+} ngx_http_usher_limit_e;
+
+
+typedef struct ngx_http_usher_saved_s  ngx_http_usher_saved_t;
+
 /* State of a main request; survives internal redirects. */
 typedef struct {
-    ngx_http_request_t    *request;
-    unsigned               looked:1;        /* credential was searched for */
-    unsigned               found:1;         /* credential is set */
-    unsigned               known:1;         /* key is filled in */
-    unsigned               charged:1;       /* some policy was charged */
-    unsigned               evented:1;       /* an usher directive was on */
-    ngx_http_usher_auth_e  auth;
-    ngx_uint_t             limit;           /* ngx_http_usher_limit_e */
-    ngx_uint_t             units;           /* charged by the plan */
-    ngx_str_t              credential;      /* never log */
-    u_char                 digest[USHER_KEY_DIGEST];
-    ngx_http_usher_key_t  *key;             /* NULL until known */
-    ngx_http_usher_plan_t *plan;            /* NULL until known */
-    void                  *module_data[4];  /* limit, license, ... */
+    unsigned                 looked:1;       /* credential was searched for */
+    unsigned                 found:1;        /* credential is set */
+    unsigned                 hashed:1;       /* digest is set */
+    unsigned                 unknown:1;      /* no key has this digest */
+    unsigned                 failed:1;       /* failure limiter was charged */
+    unsigned                 throttled:1;    /* and was over its rate */
+    unsigned                 counted:1;      /* in requests_admitted */
+    unsigned                 dry:1;          /* auth would have refused */
+    unsigned                 plan_charged:1; /* policies of the plan were */
+    unsigned                 evented:1;      /* an usher directive was on */
+    ngx_http_usher_auth_e    auth;
+    ngx_http_usher_limit_e   limit;
+    ngx_uint_t               units;          /* charged by the plan */
+    ngx_uint_t               turn;           /* of the worker, at key's look-up */
+    uint64_t                 number;         /* of the request id; 0: none yet */
+    uint64_t                 charged[2];     /* bits: named limits charged */
+    ngx_str_t                credential;     /* never log */
+    ngx_str_t                violated;       /* limits that refused */
+    u_char                   digest[USHER_KEY_DIGEST];
+    ngx_http_usher_key_t    *key;            /* NULL until known */
+    ngx_http_usher_plan_t   *plan;           /* NULL until known */
+    ngx_http_usher_saved_t  *saved;          /* keys taken out of arguments */
+    void                    *rules;          /* of auth, that let it in */
+    void                    *module_data[4]; /* license, ... */
 } ngx_http_usher_ctx_t;
 
 /* Found or made (make = 1); NULL if there is none or no memory. */
