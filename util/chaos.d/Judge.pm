@@ -1,0 +1,255 @@
+package Judge;
+
+# What must be true after the crowd has gone, decided id by id.
+#
+# Three witnesses speak of a request: the crowd (sent, answered), nginx's
+# access log, which is written right after Usher's event was appended, and
+# the rows.  So:
+#
+#   - no id has two rows;
+#   - an id in the access log has a row, whoever was killed when;
+#   - an answered id has a row, unless it was answered by a worker that was
+#     killed before it could write the access log: the last of its connection;
+#   - an unanswered id without a row was open on a connection whose worker was
+#     killed, or was never read: its connection was closed by a reload.
+#
+# On a node whose journal was full the number of missing ids is the number of
+# drops it counted.
+
+use v5.36;
+
+# An answer may reach the crowd this long (s) after its worker was killed,
+# since the crowd reads it late.
+my $LATE = 1.0;
+
+# ... or was read, but not logged yet, this long before.
+my $EARLY = 0.25;
+
+
+# kills: [{ at, pid, edge }]; closings: [{ at, edge }], when nginx may close
+# idle connections; logs: paths; edges: names in the order of the targets.
+
+sub new ($class, %opt) {
+    return bless { %opt, sent => {}, answered => {}, conn => {}, logged => {},
+        rows => {}, status => {} }, $class;
+}
+
+
+sub read_crowd ($self, $path) {
+    my (%open);
+
+    open my $f, '<', $path or die "$path: $!\n";
+
+    while (my $line = <$f>) {
+        my ($time, $what, $serial, @more) = split ' ', $line;
+
+        $time /= 1e6;
+
+        if ($what eq 's') {
+            $self->{sent}{ $more[0] } = [ $time, $serial ];
+
+        } elsif ($what eq 'a') {
+            $self->{answered}{ $more[0] } = $time;
+            $self->{status}{ $more[1] }++;
+            my $conn = $self->{conn}{$serial};
+            $conn->{pid} = $more[2] if $more[2];
+            $conn->{last} = $more[0];
+
+        } elsif ($what eq 'r') {
+            $self->{reset}{ $more[0] } = $time;
+
+        } elsif ($what eq 'o') {
+            $self->{conn}{$serial} = { target => $more[0], opened => $time,
+                protocol => $more[1], pid => 0, last => '' };
+
+        } elsif ($what eq 'c') {
+            $self->{conn}{$serial}{closed} = $time;
+        }
+    }
+}
+
+
+sub read_logs ($self, @paths) {
+    for my $path (@paths) {
+        open my $f, '<', $path or die "$path: $!\n";
+
+        while (my $line = <$f>) {
+            my $id = (split ' ', $line)[3];
+            $self->{logged}{$id} = 1
+                if $line =~ /\n\z/ && exists $self->{sent}{$id};
+        }
+    }
+}
+
+
+sub read_rows ($self, $db) {
+    my $query = $db->prepare('select request_id, count(*) from usher.request '
+        . 'where request_id like ? group by 1');
+
+    $query->execute("$self->{prefix}-%");
+    $self->{rows} = {};
+    while (my ($id, $n) = $query->fetchrow_array) {
+        $self->{rows}{$id} = $n;
+    }
+}
+
+
+sub conn_of ($self, $id) {
+    return $self->{conn}{ $self->{sent}{$id}[1] };
+}
+
+
+sub edge_of ($self, $id) {
+    return $self->{edges}[ $self->conn_of($id)->{target} ];
+}
+
+
+# The kill that had this request open, if there was one.
+
+sub kill_of ($self, $id) {
+    my $conn = $self->conn_of($id);
+    my $edge = $self->edge_of($id);
+    my $sent = $self->{sent}{$id}[0];
+    my $answered = $self->{answered}{$id};
+
+    for my $kill (@{ $self->{kills} }) {
+        next if $kill->{edge} ne $edge;
+        next if $conn->{pid} && $conn->{pid} != $kill->{pid};
+        next if $sent > $kill->{at} + $LATE;
+        next if defined $conn->{closed} && $conn->{closed} < $kill->{at};
+        next if defined $answered
+            && ($answered < $kill->{at} - $EARLY
+                || $answered > $kill->{at} + $LATE
+                || ($conn->{protocol} == 1 && $conn->{last} ne $id));
+        return $kill;
+    }
+
+    return;
+}
+
+
+# Was the connection closed when nginx may close idle ones?
+
+sub closing_of ($self, $id) {
+    my $conn = $self->conn_of($id);
+    my $edge = $self->edge_of($id);
+    my $closed = $conn->{closed} // return;
+
+    for my $closing (@{ $self->{closings} }) {
+        return $closing if $closing->{edge} eq $edge
+            && $closed >= $closing->{at} - 0.01
+            && $closed <= $closing->{at} + 8;
+    }
+
+    return;
+}
+
+
+# Why this id has no row: [allowed?, words].
+
+sub verdict ($self, $id) {
+    my $edge = $self->edge_of($id);
+
+    if ($self->{full}{$edge} && ($self->{logged}{$id}
+        || defined $self->{answered}{$id}))
+    {
+        return ['full', 'journal of ' . $edge . ' full'];
+    }
+
+    if ($self->{logged}{$id}) {
+        return ['lost', 'in the access log'];
+    }
+
+    if (my $kill = $self->kill_of($id)) {
+        $kill->{missing}++;
+        return ['allowed', "open when worker $kill->{pid} was killed"];
+    }
+
+    if (defined $self->{answered}{$id}) {
+        return ['lost', 'answered'];
+    }
+
+    if ($self->{reset}{$id}) {
+        return ['unread', 'stream refused'];
+    }
+
+    if ($self->closing_of($id)) {
+        return ['unread', 'connection closed by a reload'];
+    }
+
+    return ['lost', 'open on a connection that nobody killed'];
+}
+
+
+# Streams or requests that were open on the connections of a killed worker,
+# counted from the crowd's side: what it may have lost at most.
+
+sub open_at ($self) {
+    my %by_serial;
+
+    for my $id (keys %{ $self->{sent} }) {
+        my $answered = $self->{answered}{$id};
+
+        next if defined $answered && !$self->near_kill($answered);
+        push @{ $by_serial{ $self->{sent}{$id}[1] } }, $id;
+    }
+
+    for my $kill (@{ $self->{kills} }) {
+        $kill->{open} = 0;
+    }
+
+    for my $serial (keys %by_serial) {
+        for my $id (@{ $by_serial{$serial} }) {
+            my $kill = $self->kill_of($id) // next;
+            $kill->{open}++;
+        }
+    }
+}
+
+
+sub near_kill ($self, $time) {
+    for my $kill (@{ $self->{kills} }) {
+        return 1 if $time > $kill->{at} - $EARLY
+            && $time < $kill->{at} + $LATE;
+    }
+
+    return 0;
+}
+
+
+sub missing ($self) {
+    return grep { !$self->{rows}{$_}
+        && ($self->{logged}{$_} || defined $self->{answered}{$_}) }
+        keys %{ $self->{sent} };
+}
+
+
+# { doubled => [...], lost => [[id, why]], allowed => ..., unread => ...,
+#   full => { edge => n } }
+
+sub judge ($self) {
+    my %result = (doubled => [], lost => [], allowed => [], unread => [],
+        full => {});
+
+    $self->open_at;
+
+    for my $id (sort keys %{ $self->{sent} }) {
+        my $rows = $self->{rows}{$id} // 0;
+
+        push @{ $result{doubled} }, [$id, $rows] if $rows > 1;
+        next if $rows;
+
+        my ($what, $why) = @{ $self->verdict($id) };
+
+        if ($what eq 'full') {
+            $result{full}{ $self->edge_of($id) }++;
+        } else {
+            push @{ $result{$what} }, [$id, $self->edge_of($id) . ": $why"];
+        }
+    }
+
+    return \%result;
+}
+
+
+1;
