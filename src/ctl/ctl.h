@@ -1,0 +1,118 @@
+/*
+ * ctl.h - usherctl: the catalogue of functions as a command.
+ *
+ * usherctl knows no function.  It asks the database what schema api holds
+ * (api.catalogue()), finds the one that the words of the command name, and
+ * calls it with the arguments as parameters of a prepared call: a function
+ * that is added to the catalogue is a command at that moment, and its COMMENT
+ * is the help.
+ *
+ * usherctl.c    the command line and what follows from it
+ * args.c        words and name=value arguments
+ * catalogue.c   finding functions, suggestions, help
+ * table.c       JSON as aligned tables
+ * pg.c          the only one that knows libpq
+ */
+
+
+#ifndef USHER_CTL_H
+#define USHER_CTL_H
+
+
+#include <stddef.h>
+#include <stdio.h>
+
+#include <jansson.h>
+
+
+#define CTL_OK      0
+#define CTL_ERROR   1    /* the database refused, or cannot be reached */
+#define CTL_USAGE   2    /* the command is wrong: nothing was done */
+
+#define CTL_ARGS    64   /* words or arguments of a command */
+
+
+typedef struct {
+    char        *name;
+    char        *value;
+} ctl_arg_t;
+
+
+/* The command line. */
+typedef struct {
+    const char  *actor;       /* NULL: the operator */
+    const char  *database;    /* conninfo; NULL: the environment decides */
+    int          json;        /* 1: JSON, 0: tables, -1: by where it goes */
+    int          help;
+    int          version;
+
+    char        *words[CTL_ARGS];
+    int          nwords;
+    ctl_arg_t    args[CTL_ARGS];
+    int          nargs;
+} ctl_command_t;
+
+
+/* What went wrong in the database; texts are "" where there is none. */
+typedef struct {
+    char         message[1024];
+    char         hint[1024];
+    char         reason[256];  /* what kind of error, with its SQLSTATE */
+} ctl_error_t;
+
+
+typedef struct ctl_db_s  ctl_db_t;
+
+
+/*
+ * args.c.  Both return CTL_OK, or CTL_USAGE after saying what is wrong.  The
+ * command points into argv and into memory that lives as long as the process.
+ */
+
+int ctl_args_parse(ctl_command_t *cmd, int argc, char **argv);
+
+/* Replaces @file and - by what is read from there. */
+int ctl_args_read(ctl_command_t *cmd);
+
+
+/*
+ * catalogue.c.  A catalogue is the array that api.catalogue() returns, a
+ * function one of its objects.
+ */
+
+/* The function that the words name; NULL after saying what there is. */
+json_t *ctl_catalogue_find(json_t *catalogue, ctl_command_t *cmd);
+
+/* Whether there are functions of this noun. */
+int ctl_catalogue_noun(json_t *catalogue, const char *noun);
+
+/* Whether its arguments are those of the function; CTL_OK or CTL_USAGE. */
+int ctl_catalogue_check(json_t *function, ctl_command_t *cmd);
+
+/* Help on all, on a noun, or on a function, by the words. */
+int ctl_catalogue_help(json_t *catalogue, ctl_command_t *cmd);
+
+/* Prints a hint, with functions' names as commands. */
+void ctl_catalogue_hint(json_t *catalogue, const char *hint);
+
+void ctl_usage(FILE *out);
+
+
+/* table.c: prints a value for people; lines are cut to width unless it is 0. */
+
+void ctl_table(FILE *out, json_t *value, size_t width);
+
+
+/*
+ * pg.c.  Calls return JSON text to be freed, or NULL with *error filled.
+ */
+
+ctl_db_t *ctl_db_open(const char *conninfo, const char *actor,
+    ctl_error_t *error);
+char *ctl_db_catalogue(ctl_db_t *db, ctl_error_t *error);
+char *ctl_db_call(ctl_db_t *db, const char *function, const ctl_arg_t *args,
+    int nargs, ctl_error_t *error);
+void ctl_db_close(ctl_db_t *db);
+
+
+#endif

@@ -1,0 +1,313 @@
+/*
+ * pg.c - the only file of usherctl that knows libpq.
+ *
+ * Values travel as parameters, never as part of a statement; the names of
+ * functions and arguments are the catalogue's own and are quoted all the
+ * same.
+ */
+
+
+#include <stdlib.h>
+#include <string.h>
+
+#include <libpq-fe.h>
+
+#include "ctl.h"
+
+
+struct ctl_db_s {
+    PGconn  *conn;
+};
+
+
+static void ctl_db_quiet(void *data, const char *message);
+static void ctl_db_say(char *dst, size_t size, const char *text);
+static void ctl_db_error(ctl_error_t *error, PGconn *conn, PGresult *res);
+static const char *ctl_db_kind(const char *sqlstate);
+static char *ctl_db_text(PGconn *conn, PGresult *res, ctl_error_t *error);
+static char *ctl_db_statement(PGconn *conn, const char *function,
+    const ctl_arg_t *args, int nargs);
+
+
+ctl_db_t *
+ctl_db_open(const char *conninfo, const char *actor, ctl_error_t *error)
+{
+    PGconn      *conn;
+    PGresult    *res;
+    ctl_db_t    *db;
+
+    static const char *keys[] = {
+        "client_encoding", "connect_timeout", "fallback_application_name",
+        "dbname", NULL
+    };
+
+    const char  *values[] = { "UTF8", "10", "usherctl", conninfo, NULL };
+    const char  *params[1];
+
+    /* The conninfo comes last: what it says about the others holds. */
+
+    conn = PQconnectdbParams(keys, values, 1);
+
+    if (PQstatus(conn) != CONNECTION_OK) {
+        ctl_db_error(error, conn, NULL);
+        ctl_db_say(error->hint, sizeof(error->hint),
+                   "Name the database by USHER_DATABASE, --database or "
+                   "usherctl.conf.");
+        PQfinish(conn);
+        return NULL;
+    }
+
+    PQsetNoticeProcessor(conn, ctl_db_quiet, NULL);
+
+    params[0] = (actor == NULL) ? "" : actor;
+
+    res = PQexecParams(conn,
+                       "select pg_catalog.set_config('timezone', 'UTC', "
+                       "false), pg_catalog.set_config('search_path', "
+                       "'pg_catalog', false), "
+                       "pg_catalog.set_config('usher.actor', $1, false)",
+                       1, NULL, params, NULL, NULL, 0);
+
+    if (PQresultStatus(res) != PGRES_TUPLES_OK) {
+        ctl_db_error(error, conn, res);
+        PQclear(res);
+        PQfinish(conn);
+        return NULL;
+    }
+
+    PQclear(res);
+
+    db = malloc(sizeof(ctl_db_t));
+    if (db == NULL) {
+        abort();
+    }
+
+    db->conn = conn;
+
+    return db;
+}
+
+
+char *
+ctl_db_catalogue(ctl_db_t *db, ctl_error_t *error)
+{
+    char      *text;
+    PGresult  *res;
+
+    res = PQexec(db->conn, "select api.catalogue()");
+    text = ctl_db_text(db->conn, res, error);
+
+    if (text == NULL
+        && (strstr(error->reason, "3F000") != NULL
+            || strstr(error->reason, "42883") != NULL))
+    {
+        ctl_db_say(error->hint, sizeof(error->hint),
+                   "This database has no Usher yet: run util/migrate.");
+    }
+
+    PQclear(res);
+
+    return text;
+}
+
+
+char *
+ctl_db_call(ctl_db_t *db, const char *function, const ctl_arg_t *args,
+    int nargs, ctl_error_t *error)
+{
+    int          i;
+    char        *statement, *text;
+    PGresult    *res;
+    const char  *values[CTL_ARGS];
+
+    statement = ctl_db_statement(db->conn, function, args, nargs);
+    if (statement == NULL) {
+        ctl_db_error(error, db->conn, NULL);
+        return NULL;
+    }
+
+    for (i = 0; i < nargs; i++) {
+        values[i] = args[i].value;
+    }
+
+    res = PQexecParams(db->conn, statement, nargs, NULL, values, NULL, NULL,
+                       0);
+
+    text = ctl_db_text(db->conn, res, error);
+
+    PQclear(res);
+    free(statement);
+
+    return text;
+}
+
+
+void
+ctl_db_close(ctl_db_t *db)
+{
+    PQfinish(db->conn);
+    free(db);
+}
+
+
+/* select api."f"("a" => $1, ...): types are those of the function. */
+
+static char *
+ctl_db_statement(PGconn *conn, const char *function, const ctl_arg_t *args,
+    int nargs)
+{
+    int      i;
+    FILE    *out;
+    char    *name, *statement;
+    size_t   len;
+
+    statement = NULL;
+
+    out = open_memstream(&statement, &len);
+    if (out == NULL) {
+        abort();
+    }
+
+    name = PQescapeIdentifier(conn, function, strlen(function));
+    if (name == NULL) {
+        goto failed;
+    }
+
+    fprintf(out, "select api.%s(", name);
+    PQfreemem(name);
+
+    for (i = 0; i < nargs; i++) {
+        name = PQescapeIdentifier(conn, args[i].name, strlen(args[i].name));
+        if (name == NULL) {
+            goto failed;
+        }
+
+        fprintf(out, "%s%s => $%d", i == 0 ? "" : ", ", name, i + 1);
+        PQfreemem(name);
+    }
+
+    fputc(')', out);
+
+    if (fclose(out) != 0) {
+        abort();
+    }
+
+    return statement;
+
+failed:
+
+    fclose(out);
+    free(statement);
+
+    return NULL;
+}
+
+
+static char *
+ctl_db_text(PGconn *conn, PGresult *res, ctl_error_t *error)
+{
+    char  *text;
+
+    if (PQresultStatus(res) != PGRES_TUPLES_OK || PQntuples(res) != 1) {
+        ctl_db_error(error, conn, res);
+        return NULL;
+    }
+
+    text = strdup(PQgetisnull(res, 0, 0) ? "null" : PQgetvalue(res, 0, 0));
+    if (text == NULL) {
+        abort();
+    }
+
+    return text;
+}
+
+
+static void
+ctl_db_error(ctl_error_t *error, PGconn *conn, PGresult *res)
+{
+    char        *nl;
+    const char  *text, *sqlstate;
+
+    memset(error, 0, sizeof(ctl_error_t));
+
+    text = (res == NULL) ? NULL : PQresultErrorField(res,
+                                                     PG_DIAG_MESSAGE_PRIMARY);
+    if (text == NULL) {
+        text = PQerrorMessage(conn);
+    }
+
+    ctl_db_say(error->message, sizeof(error->message), text);
+
+    for (nl = error->message + strlen(error->message);
+         nl > error->message && nl[-1] == '\n';
+         nl--)
+    {
+        nl[-1] = '\0';
+    }
+
+    if (res == NULL) {
+        return;
+    }
+
+    ctl_db_say(error->hint, sizeof(error->hint),
+               PQresultErrorField(res, PG_DIAG_MESSAGE_HINT));
+
+    sqlstate = PQresultErrorField(res, PG_DIAG_SQLSTATE);
+    if (sqlstate != NULL) {
+        snprintf(error->reason, sizeof(error->reason), "%s (%s)",
+                 ctl_db_kind(sqlstate), sqlstate);
+    }
+}
+
+
+/* US... are the catalogue's own; classes are those of PostgreSQL. */
+
+static const char *
+ctl_db_kind(const char *sqlstate)
+{
+    int  i;
+
+    static const struct {
+        const char  *state;
+        const char  *kind;
+    } kinds[] = {
+        { "US400", "bad argument" },
+        { "US403", "not allowed" },
+        { "US404", "not found" },
+        { "US409", "conflict" },
+        { "42501", "not allowed" },
+        { "08", "connection" },
+        { "22", "bad argument" },
+        { "23", "constraint" },
+        { "28", "not allowed" },
+        { "40", "try again" },
+        { "53", "server is short of something" },
+        { "55", "busy" },
+        { "57", "server is going down, or was asked to stop" },
+        { NULL, "error" }
+    };
+
+    for (i = 0; kinds[i].state != NULL; i++) {
+        if (strncmp(sqlstate, kinds[i].state, strlen(kinds[i].state)) == 0) {
+            break;
+        }
+    }
+
+    return kinds[i].kind;
+}
+
+
+static void
+ctl_db_say(char *dst, size_t size, const char *text)
+{
+    snprintf(dst, size, "%s", text == NULL ? "" : text);
+}
+
+
+static void
+ctl_db_quiet(void *data, const char *message)
+{
+    (void) data;
+
+    fputs(message, stderr);
+}

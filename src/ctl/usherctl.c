@@ -1,0 +1,279 @@
+/*
+ * usherctl.c - the operator's hand: the command line, and what follows.
+ */
+
+
+#include <errno.h>
+#include <ini.h>
+#include <locale.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "ctl.h"
+
+
+#ifndef USHER_VERSION
+#define USHER_VERSION  "0.1.0"
+#endif
+
+#define CTL_CONF       "/etc/usher/usherctl.conf"
+
+
+static int ctl_conf_read(ctl_command_t *cmd);
+static int ctl_conf_value(void *data, const char *section, const char *name,
+    const char *value);
+static int ctl_run(ctl_command_t *cmd, ctl_db_t *db);
+static int ctl_call(ctl_command_t *cmd, ctl_db_t *db, json_t *catalogue);
+static int ctl_print(ctl_command_t *cmd, const char *text);
+static int ctl_failed(json_t *catalogue, ctl_error_t *error);
+
+
+int
+main(int argc, char **argv)
+{
+    int            rc;
+    ctl_db_t      *db;
+    const char    *actor;
+    ctl_error_t    error;
+    ctl_command_t  cmd;
+
+    /* Texts are UTF-8 whatever the environment says. */
+
+    if (setlocale(LC_CTYPE, "C.UTF-8") == NULL) {
+        (void) setlocale(LC_CTYPE, "");
+    }
+
+    if (ctl_args_parse(&cmd, argc, argv) != CTL_OK) {
+        return CTL_USAGE;
+    }
+
+    if (cmd.version) {
+        printf("usherctl " USHER_VERSION "\n");
+        return CTL_OK;
+    }
+
+    if (cmd.json == -1) {
+        cmd.json = !isatty(STDOUT_FILENO);
+    }
+
+    if (cmd.actor == NULL) {
+        actor = getenv("USHER_ACTOR");
+        cmd.actor = (actor == NULL || *actor == '\0') ? NULL : actor;
+    }
+
+    if (ctl_conf_read(&cmd) != CTL_OK) {
+        return CTL_USAGE;
+    }
+
+    db = ctl_db_open(cmd.database, cmd.actor, &error);
+
+    if (db == NULL) {
+        if (cmd.nwords == 0) {
+            ctl_usage(stderr);
+        }
+
+        return ctl_failed(NULL, &error);
+    }
+
+    rc = ctl_run(&cmd, db);
+
+    ctl_db_close(db);
+
+    if (fflush(stdout) != 0 || ferror(stdout)) {
+        fprintf(stderr, "usherctl: cannot write: %s\n", strerror(errno));
+        return CTL_ERROR;
+    }
+
+    return rc;
+}
+
+
+/* --database, then USHER_DATABASE, then the file, then libpq's own. */
+
+static int
+ctl_conf_read(ctl_command_t *cmd)
+{
+    int          line;
+    const char  *name, *database;
+
+    if (cmd->database != NULL) {
+        return CTL_OK;
+    }
+
+    database = getenv("USHER_DATABASE");
+
+    if (database != NULL && *database != '\0') {
+        cmd->database = database;
+        return CTL_OK;
+    }
+
+    name = getenv("USHERCTL_CONF");
+    name = (name == NULL || *name == '\0') ? CTL_CONF : name;
+
+    if (access(name, R_OK) != 0 && errno == ENOENT
+        && strcmp(name, CTL_CONF) == 0)
+    {
+        return CTL_OK;
+    }
+
+    line = ini_parse(name, ctl_conf_value, cmd);
+
+    if (line < 0) {
+        fprintf(stderr, "usherctl: cannot read %s\n", name);
+        return CTL_USAGE;
+    }
+
+    if (line > 0) {
+        fprintf(stderr, "usherctl: %s:%d is not understood\n"
+                "hint: It holds [postgres] and conninfo = ...\n", name, line);
+        return CTL_USAGE;
+    }
+
+    return CTL_OK;
+}
+
+
+static int
+ctl_conf_value(void *data, const char *section, const char *name,
+    const char *value)
+{
+    ctl_command_t  *cmd;
+
+    cmd = data;
+
+    if (strcmp(section, "postgres") != 0 || strcmp(name, "conninfo") != 0) {
+        return 0;
+    }
+
+    cmd->database = strdup(value);
+
+    return cmd->database != NULL;
+}
+
+
+static int
+ctl_run(ctl_command_t *cmd, ctl_db_t *db)
+{
+    int           rc;
+    char         *text;
+    json_t       *catalogue;
+    ctl_error_t   error;
+    json_error_t  wrong;
+
+    text = ctl_db_catalogue(db, &error);
+    if (text == NULL) {
+        return ctl_failed(NULL, &error);
+    }
+
+    catalogue = json_loads(text, 0, &wrong);
+    free(text);
+
+    if (!json_is_array(catalogue)) {
+        fprintf(stderr, "usherctl: the catalogue is not understood: %s\n",
+                wrong.text);
+        json_decref(catalogue);
+        return CTL_ERROR;
+    }
+
+    if (cmd->help || cmd->nwords == 0
+        || strcmp(cmd->words[0], "help") == 0
+        || (cmd->nwords == 1 && cmd->nargs == 0
+            && ctl_catalogue_noun(catalogue, cmd->words[0])))
+    {
+        rc = ctl_catalogue_help(catalogue, cmd);
+
+    } else {
+        rc = ctl_call(cmd, db, catalogue);
+    }
+
+    json_decref(catalogue);
+
+    return rc;
+}
+
+
+static int
+ctl_call(ctl_command_t *cmd, ctl_db_t *db, json_t *catalogue)
+{
+    int           rc;
+    char         *text;
+    json_t       *function;
+    ctl_error_t   error;
+
+    function = ctl_catalogue_find(catalogue, cmd);
+
+    if (function == NULL || ctl_catalogue_check(function, cmd) != CTL_OK
+        || ctl_args_read(cmd) != CTL_OK)
+    {
+        return CTL_USAGE;
+    }
+
+    text = ctl_db_call(db,
+                       json_string_value(json_object_get(function, "name")),
+                       cmd->args, cmd->nargs, &error);
+
+    if (text == NULL) {
+        return ctl_failed(catalogue, &error);
+    }
+
+    rc = ctl_print(cmd, text);
+    free(text);
+
+    return rc;
+}
+
+
+static int
+ctl_print(ctl_command_t *cmd, const char *text)
+{
+    json_t          *value;
+    json_error_t     wrong;
+    struct winsize   size;
+
+    /* The database's own text is the most exact. */
+
+    if (cmd->json && !isatty(STDOUT_FILENO)) {
+        printf("%s\n", text);
+        return CTL_OK;
+    }
+
+    value = json_loads(text, JSON_DECODE_ANY, &wrong);
+
+    if (value == NULL) {
+        printf("%s\n", text);
+        return CTL_OK;
+    }
+
+    if (cmd->json) {
+        json_dumpf(value, stdout, JSON_INDENT(2) | JSON_ENCODE_ANY);
+        printf("\n");
+
+    } else {
+        memset(&size, 0, sizeof(struct winsize));
+        (void) ioctl(STDOUT_FILENO, TIOCGWINSZ, &size);
+        ctl_table(stdout, value, size.ws_col);
+    }
+
+    json_decref(value);
+
+    return CTL_OK;
+}
+
+
+static int
+ctl_failed(json_t *catalogue, ctl_error_t *error)
+{
+    fprintf(stderr, "usherctl: %s\n", error->message);
+
+    if (*error->hint != '\0') {
+        ctl_catalogue_hint(catalogue, error->hint);
+    }
+
+    if (*error->reason != '\0') {
+        fprintf(stderr, "reason: %s\n", error->reason);
+    }
+
+    return CTL_ERROR;
+}
