@@ -46,13 +46,15 @@ LIBCOMMON  = $(OUT)/libusher_common.a
 MODULE     = ngx_http_usher_module.so
 TESTS      = $(UNIT:t/unit/%.c=$(OUT)/unit/%)
 PROGRAMS   = $(if $(DAEMON),$(OUT)/usherd) $(if $(CTL),$(OUT)/usherctl)
-OBJS       = $(patsubst %.c,$(OUT)/obj/%.o,$(COMMON) $(DAEMON) $(CTL) $(UNIT))
+OBJS       = $(patsubst %.c,$(OUT)/obj/%.o,$(COMMON) $(DAEMON) $(CTL) $(UNIT) \
+             t/fuzz/encode.c)
 
 NGINX_CC   = --with-cc='$(CC)' --with-cc-opt='$(HARDEN) $(OPT) -Wdate-time' \
              --with-ld-opt='$(LDOPT) -fPIC'
 
 
-all: $(if $(wildcard src/edge/*.c),$(OUT)/$(MODULE)) $(PROGRAMS) $(TESTS)
+all: $(if $(wildcard src/edge/*.c),$(OUT)/$(MODULE)) $(PROGRAMS) $(TESTS) \
+     $(OUT)/encode
 
 module: $(OUT)/$(MODULE)
 
@@ -94,6 +96,9 @@ $(OUT)/usherctl: $(CTL:%.c=$(OUT)/obj/%.o) $(LIBCOMMON)
 $(OUT)/unit/%: $(OUT)/obj/t/unit/%.o $(LIBCOMMON)
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+
+$(OUT)/encode: $(OUT)/obj/t/fuzz/encode.o $(LIBCOMMON)
+	$(CC) $(LDFLAGS) -o $@ $^
 
 -include $(OBJS:.o=.d)
 
