@@ -5,12 +5,14 @@ package Measure;
 use v5.36;
 
 use JSON::PP qw(decode_json);
-use List::Util qw(min max shuffle sum);
+use IO::Socket::INET;
+use List::Util qw(min shuffle);
 use POSIX qw(strftime);
 use Time::HiRes qw(sleep time);
 
 use Contest;
-use Usher::Test;
+use Usher::Test::Process qw(spawn);
+use Usher::World;
 use Ushers;
 
 my @CPU = (
@@ -34,7 +36,7 @@ sub new ($class, %opt) {
 # Servers of one part, and the load generator.
 
 sub world ($self) {
-    my $t = Usher::Test->new;
+    my $t = Usher::World->new;
 
     $self->{load} = $t->dir . '/bin/load';
     system(qw(cc -std=gnu11 -O2 -Wall -Wextra -o), $self->{load},
@@ -44,39 +46,22 @@ sub world ($self) {
 }
 
 
-# A key of the right form, for a bench without Usher among the contestants.
+sub load_command ($self, $server, %opt) {
+    my @headers = map { ('-H', $_) } @Contest::HEADERS,
+        $opt{key} ? "X-API-Key: $opt{key}" : ();
 
-sub made_up_key ($self) {
-    my @digits = (0 .. 9, 'A' .. 'Z', 'a' .. 'z');
-    my $key = 'us_live_' . join '', map { $digits[rand 62] } 1 .. 30;
-    my $crc = 0xffffffff;
-
-    for my $byte (unpack 'C*', $key) {
-        $crc ^= $byte;
-        $crc = $crc & 1 ? ($crc >> 1) ^ 0xedb88320 : $crc >> 1 for 1 .. 8;
-    }
-    $crc ^= 0xffffffff;
-
-    my $sum = '';
-    for (1 .. 6) {
-        $sum = $digits[$crc % 62] . $sum;
-        $crc = int($crc / 62);
-    }
-
-    return $key . $sum;
+    return ($self->{load}, '-c', $opt{connections} // 16,
+        '-n', $opt{requests} // $self->{requests},
+        $opt{keys} ? ('-k', $opt{keys}) : (),
+        $opt{in_order} ? '-o' : (),
+        $opt{rate} ? ('-r', $opt{rate}) : (),
+        '-s', int rand 1e9, @headers, $server->{port}, $Contest::PATH);
 }
 
 
 sub load ($self, $server, %opt) {
-    my @headers = map { ('-H', $_) } @Contest::HEADERS,
-        $opt{key} ? "X-API-Key: $opt{key}" : ();
-    my @command = ($self->{load}, '-c', $opt{connections} // 16,
-        '-n', $opt{requests} // $self->{requests},
-        $opt{keys} ? ('-k', $opt{keys}) : (),
-        $opt{rate} ? ('-r', $opt{rate}) : (),
-        '-s', int rand 1e9, @headers, $server->{port}, $Contest::PATH);
-
-    open my $pipe, '-|', @command or die "load: $!\n";
+    open my $pipe, '-|', $self->load_command($server, %opt)
+        or die "load: $!\n";
     my $line = <$pipe> // '';
     close $pipe or die "load failed on $server->{name}\n";
 
@@ -155,7 +140,7 @@ sub cpu ($self) {
         $contest->{key} = $usher->key;
 
     } else {
-        $contest->{key} = $self->made_up_key;
+        $contest->{key} = Ushers->made_up_key;
     }
 
     for my $name (map { $_->[0] } @names) {
@@ -204,6 +189,214 @@ sub cpu_table ($self, $names, $us) {
     }
 
     print "\n";
+}
+
+
+# ---- keys: does the cost grow with their number? ----
+
+
+sub keys ($self) {
+    my $t = $self->world;
+    my $contest = Contest->new(t => $t, here => $self->{here});
+    my $usher = Ushers->new(t => $t, contest => $contest);
+    my @sizes = map { $_->[0] } my @plan = (
+        [ 1000 => '8m' ], [ $self->{keys} // 1_000_000 => '384m' ]);
+    my (%server, %us);
+
+    for my $row (@plan) {
+        my ($n, $zone) = @$row;
+
+        $usher->many_keys($n, "$t->{dir}/keys$n");
+        $server{$n} = $usher->usher_limit(name => "keys$n", zone => $zone);
+        $self->warm($t, $server{$n}, $n);
+    }
+
+    for my $round (1 .. $self->{rounds}) {
+        for my $n (shuffle @sizes) {
+            push @{ $us{$n} }, $self->round($contest, $server{$n},
+                keys => "$t->{dir}/keys$n");
+        }
+    }
+
+    $self->heading('CPU time per request by number of keys');
+    print "auth + limit, every request with a random key of those cached.\n\n",
+        "| keys | us | middle half | ratio | bytes of zone per key |\n",
+        "|---:|---:|---:|---:|---:|\n";
+
+    for my $n (@sizes) {
+        my @ratio = map { $us{$n}[$_] / $us{ $sizes[0] }[$_] }
+            0 .. $#{ $us{$n} };
+
+        printf "| %d | %.2f | %.2f to %.2f | %.2f | %s |\n", $n,
+            median(@{ $us{$n} }), spread(@{ $us{$n} }), median(@ratio),
+            $self->bytes_per_key($t, $server{$n});
+    }
+
+    print "\n";
+    $t->stop_all;
+}
+
+
+# Every key once, so that the zone knows them all.
+
+sub warm ($self, $t, $server, $n) {
+    my $r = $self->load($server, keys => "$t->{dir}/keys$n", in_order => 1,
+        requests => $n, any => 1);
+
+    for (1 .. 100) {
+        return if ($r->{status}{200} // 0) == $r->{requests};
+        $r = $self->load($server, keys => "$t->{dir}/keys$n", in_order => 1,
+            requests => $n, any => 1);
+    }
+
+    die "$server->{name}: not all keys became known\n";
+}
+
+
+# What the cells of cached keys take, plan buckets included.
+
+sub bytes_per_key ($self, $t, $server) {
+    my $keys = $t->on($server->{name})->get('/usher/status')->json
+        ->{zone}{keys};
+
+    return sprintf '%.0f', $keys->{bytes} / $keys->{used};
+}
+
+
+# ---- flush ----
+
+
+sub flush ($self) {
+    my $program = "$self->{here}/../bench_flush";
+
+    $self->heading('Flush against `\copy`');
+    system($program) == 0 or die "$program failed\n";
+    print "\n";
+}
+
+
+# ---- revoke: from COMMIT to the first 401 ----
+
+
+sub revoke ($self) {
+    my $t = $self->world;
+    my $contest = Contest->new(t => $t, here => $self->{here});
+    my $usher = Ushers->new(t => $t, contest => $contest);
+    my $server = $usher->usher_journal;
+    my $n = $self->{events} // 200;
+    my $rate = 2000;
+    my @ms;
+
+    my $pid = spawn(out => "$t->{dir}/load.log", dir => $t->{dir}, cmd => [
+        $self->load_command($server, key => $usher->key, rate => $rate,
+            requests => 1e7) ]);
+
+    for (1 .. $n) {
+        push @ms, 1000 * $self->revocation($t, $usher, $server);
+    }
+
+    kill 'TERM', $pid;
+    waitpid $pid, 0;
+
+    $self->heading('From COMMIT of a revocation to the first 401');
+    printf "%d keys, one after the other, on an edge that answers %d other "
+        . "requests per second.\n\n", $n, $rate;
+    print "| p50, ms | p90 | p99 | max |\n|---:|---:|---:|---:|\n";
+    @ms = sort { $a <=> $b } @ms;
+    printf "| %.1f | %.1f | %.1f | %.1f |\n\n",
+        map { $ms[min($#ms, int($_ * @ms))] } 0.5, 0.9, 0.99, 1;
+    $t->stop_all;
+}
+
+
+sub revocation ($self, $t, $usher, $server) {
+    my $key = $usher->new_key;
+    my $socket = IO::Socket::INET->new(PeerAddr => '127.0.0.1',
+        PeerPort => $server->{port}) or die "connect: $!\n";
+
+    $socket->autoflush(1);
+    $t->await('the key', sub { status($socket, $key) == 200 });
+    $t->sql('select api.key_revoke(key => ?)', $key);
+
+    my $committed = time;
+
+    while (status($socket, $key) == 200) {
+        die "a revoked key is still admitted after 10 s\n"
+            if time > $committed + 10;
+    }
+
+    return time - $committed;
+}
+
+
+# One keep-alive request.
+
+sub status ($socket, $key) {
+    my $text = '';
+
+    print $socket "GET $Contest::PATH HTTP/1.1\r\nHost: localhost\r\n"
+        . "X-API-Key: $key\r\n\r\n";
+
+    while ($text !~ /\r\n\r\n/) {
+        sysread($socket, $text, 16384, length $text)
+            or die "connection lost\n";
+    }
+
+    my ($head, $body) = split /\r\n\r\n/, $text, 2;
+    my ($length) = $head =~ /^Content-Length: (\d+)/mi;
+
+    while (length $body < ($length // die "no length: $head\n")) {
+        sysread($socket, $body, 16384, length $body)
+            or die "connection lost\n";
+    }
+
+    return $head =~ m{^HTTP/1.1 (\d+)} ? $1 : 0;
+}
+
+
+# ---- hang: what known keys feel of a Redis that does not answer ----
+
+
+sub hang ($self) {
+    my $t = $self->world;
+    my $contest = Contest->new(t => $t, here => $self->{here});
+    my $usher = Ushers->new(t => $t, contest => $contest);
+    my $server = $usher->usher_journal;
+    my %load = (key => $usher->key, rate => 2000, requests => 6000,
+        connections => 32);
+    my %us;
+
+    for my $round (1 .. 3) {
+        push @{ $us{answers} }, $self->load($server, %load)->{us};
+
+        $t->signal('redis', 'STOP');
+        push @{ $us{hangs} }, $self->load($server, %load)->{us};
+        $t->signal('redis', 'CONT');
+        $t->await('Redis', sub { $t->redis_cli('ping') eq 'PONG' });
+
+        $t->stop('redis');
+        push @{ $us{'is down'} }, $self->load($server, %load)->{us};
+        $t->start('redis');
+        sleep 1;
+    }
+
+    $usher->settled;
+    $self->heading('Latency of known keys, whatever Redis does');
+    printf "%d requests per second, latency from the moment a request was "
+        . "due;\nmedian of 3 alternating rounds of %d requests.\n\n",
+        $load{rate}, $load{requests};
+    print "| Redis | p50, us | p90 | p99 | p99.9 |\n",
+        "|---|---:|---:|---:|---:|\n";
+
+    for my $state ('answers', 'hangs', 'is down') {
+        printf "| %s | %s |\n", $state, join ' | ', map {
+            my $p = $_;
+            median(map { $_->{$p} } @{ $us{$state} });
+        } qw(p50 p90 p99 p999);
+    }
+
+    print "\n";
+    $t->stop_all;
 }
 
 

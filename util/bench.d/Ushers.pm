@@ -5,6 +5,8 @@ package Ushers;
 
 use v5.36;
 
+use Compress::Zlib qw(crc32);
+use Digest::SHA qw(sha256_hex);
 use Time::HiRes qw(sleep time);
 
 
@@ -15,24 +17,71 @@ sub new ($class, %opt) {
     $t->postgres;
     $t->redis;
     $t->usherd;
-    $t->ctl(qw(org create name=acme));
-    $t->ctl(qw(plan create name=pro));
-    $t->ctl(qw(plan policy_set plan=pro name=rps quota=1000000 window=1
-        burst=1000000));
+    $t->sql("select api.org_create(name => 'acme')");
+    $t->sql("select api.plan_create(name => 'pro')");
+    $t->sql("select api.plan_policy_set(plan => 'pro', policy => 'rps', "
+        . 'quota => 1000000, "window" => 1, burst => 1000000)');
 
     return $self;
 }
 
 
 sub key ($self) {
-    return $self->{key} //=
-        $self->{t}->ctl(qw(key create org=acme plan=pro))->{key};
+    return $self->{key} //= $self->new_key;
+}
+
+
+sub new_key ($self) {
+    return $self->{t}->sql("select api.key_create(org => 'acme', "
+        . "plan => 'pro')->>'key'");
+}
+
+
+# A key of the right form.
+
+sub made_up_key ($class) {
+    my @digits = (0 .. 9, 'A' .. 'Z', 'a' .. 'z');
+    my $key = 'usher_live_' . join '', map { $digits[rand 62] } 1 .. 30;
+    my ($crc, $sum) = (crc32($key), '');
+
+    for (1 .. 6) {
+        $sum = $digits[$crc % 62] . $sum;
+        $crc = int($crc / 62);
+    }
+
+    return $key . $sum;
+}
+
+
+# n keys in one statement, made here since their texts are needed: written to
+# a file, one line each, and known to the directory when this returns.
+
+sub many_keys ($self, $n, $file) {
+    my $t = $self->{t};
+    my $db = $t->db;
+    my $plan = $t->sql("select id from usher.plan where name = 'pro'");
+    my $org = $t->sql("select id from usher.org where name = 'acme'");
+
+    open my $out, '>', $file or die "$file: $!\n";
+    $db->do('copy usher.key (org_id, plan_id, digest) from stdin');
+    for (1 .. $n) {
+        my $key = $self->made_up_key;
+        print $out "$key\n";
+        $db->pg_putcopydata("$org\t$plan\t\\\\x" . sha256_hex($key) . "\n");
+    }
+    $db->pg_putcopyend;
+    close $out;
+    chmod 0644, $file;
+    $t->await('the directory', sub {
+        !$t->sql('select count(*) from usher.directory_outbox');
+    }, 600);
 }
 
 
 sub nginx ($self, $name, %part) {
     my $t = $self->{t};
     my $server = $self->{contest}->nginx($name, usher => 1, %part,
+        server => 'location = /usher/status { usher_event off; usher_status; }',
         http => <<~END);
             usher_zone @{[ $part{zone} // '64m' ]};
             usher_node $name;
@@ -61,8 +110,9 @@ sub usher_auth ($self) {
 }
 
 
-sub usher_limit ($self) {
-    return $self->nginx('usher_limit', location => <<~END);
+sub usher_limit ($self, %part) {
+    return $self->nginx($part{name} // 'usher_limit', %part,
+        location => <<~END);
         usher_auth on;
         usher_limit plan;
         END

@@ -2,11 +2,12 @@
  * load.c - a load generator that counts exactly.
  *
  *     load [-c connections] [-n requests] [-r rate] [-H 'Name: value'] ...
- *          [-k file] [-s seed] port path
+ *          [-k file] [-o] [-s seed] port path
  *
  * Sends n requests over keep-alive connections, one at a time on each, and
  * prints one line of JSON: requests by status, seconds, and latency.  With
- * -k, each request carries a random line of the file as "X-API-Key".
+ * -k, each request carries a random line of the file as "X-API-Key", or with
+ * -o the next one.
  *
  * Without -r a connection sends its next request at once.  With -r requests
  * are due at a fixed rate, and latency counts from the moment one was due,
@@ -59,6 +60,7 @@ static int load_compare(const void *one, const void *two);
 
 static int          load_ep;
 static int          load_port;
+static int          load_in_order;
 static unsigned     load_nconns = 16;
 static uint64_t     load_total = 10000;
 static uint64_t     load_sent;
@@ -87,7 +89,7 @@ main(int argc, char **argv)
     len = 0;
     headers[0] = '\0';
 
-    while ((opt = getopt(argc, argv, "c:n:r:H:k:s:")) != -1) {
+    while ((opt = getopt(argc, argv, "c:n:r:H:k:os:")) != -1) {
         switch (opt) {
         case 'c':
             load_nconns = (unsigned) strtoul(optarg, NULL, 10);
@@ -106,6 +108,9 @@ main(int argc, char **argv)
             break;
         case 'k':
             load_keys(optarg);
+            break;
+        case 'o':
+            load_in_order = 1;
             break;
         case 's':
             load_seed += strtoull(optarg, NULL, 10) * 2654435761ULL;
@@ -155,7 +160,7 @@ static void
 load_usage(void)
 {
     fprintf(stderr, "usage: load [-c connections] [-n requests] [-r rate] "
-            "[-H header] ... [-k keys] [-s seed] port path\n");
+            "[-H header] ... [-k keys] [-o] [-s seed] port path\n");
     exit(2);
 }
 
@@ -266,7 +271,8 @@ load_send(load_conn_t *c, uint64_t due)
 
     if (load_nkeys) {
         len += (size_t) sprintf(request + len, "%s\r\n\r\n",
-                                load_key[load_random() % load_nkeys]);
+                                load_key[(load_in_order ? load_sent
+                                          : load_random()) % load_nkeys]);
     }
 
     c->due = due;
