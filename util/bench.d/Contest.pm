@@ -1,13 +1,13 @@
 package Contest;
 
-# The contestants that are not Usher, and what all of them share: an nginx of
-# its own for each, one worker, no access log, the same file, the same
-# keep-alive; and the worker's CPU time, to the nanosecond.
+# The contestants that are not Usher, and what all of them share: conf/
+# usher-run.conf, the configuration of util/run, of which each keeps what it
+# competes with; an nginx of its own with one worker; the same file.  And the
+# worker's CPU time, to the nanosecond.
 
 use v5.36;
 
 use Digest::SHA qw(sha256);
-use File::Path qw(make_path);
 use MIME::Base64 qw(encode_base64);
 
 our $PATH = '/v1/articles/2026/11/20/how-the-lighthouse-keepers-kept-time'
@@ -27,41 +27,54 @@ our @HEADERS = (
 # t: the Usher::Test that owns the servers; here: the directory of this file.
 
 sub new ($class, %opt) {
-    my $self = bless { %opt }, $class;
-    my ($path) = $PATH =~ /^([^?]+)/;
-
-    $self->{www} = $self->{t}->dir . '/www';
-    $self->{t}->write_file("www$path",
-        '{"text":"' . 'kept time ' x 101 . '"}' . "\n");
-
-    return $self;
+    return bless { %opt }, $class;
 }
 
 
+# keep: Usher's directives that stay in the configuration; http, server,
+# location: what is added to it.
+
 sub nginx ($self, $name, %part) {
     my $t = $self->{t};
-    my $location = $part{location} // '';
+    my $dir = $t->dir . "/$name";
+    my %keep = map { $_ => 1 } @{ $part{keep} // [] };
+    my %is = (BIN => $t->dir . '/bin', DIR => $dir, NODE => $name,
+        REDIS => 'unix:' . $t->dir . '/redis.sock', WORKERS => 1,
+        PORT => $t->port($name));
+    my $conf = $t->slurp($t->top . '/conf/usher-run.conf');
 
-    $t->nginx(<<~END, name => $name, usher => 0, %part);
-        sendfile on;
-        tcp_nopush on;
-        keepalive_requests 1000000000;
-        keepalive_timeout 1h;
-        default_type application/json;
-        @{[ $part{http} // '' ]}
-        server {
-            listen 127.0.0.1:%%PORT%%;
-            root $self->{www};
-            @{[ $part{server} // '' ]}
-            location / {
-                $location
-            }
-        }
-        END
+    $conf =~ s/\@([A-Z]+)\@/$is{$1} \/\/ $&/ge;
+    $conf =~ s/^\s*load_module .*\n//m if !%keep;
+    $conf =~ s/^\s*location = [^}]*\busher_(?:status|metrics);[^}]*\}\n//mg
+        if !%keep;
+    $conf =~ s{^\s*(usher_\w+)\b[^;]*;\n}{
+        $keep{$1} || $1 =~ /^usher_(?:status|metrics)$/ ? $& : '' }meg;
+    $conf =~ s/^(?=worker_processes)/$self->modules($part{modules})/me;
+    $conf =~ s/^\s*access_log \Koff/$part{access_log}/m if $part{access_log};
+    $conf =~ s/^http \{\n\K/$part{http}/m if $part{http};
+    $conf =~ s/^    server \{\n\K/$part{server}/m if $part{server};
+    $conf =~ s/location \/v1\/ \{\n\K/$part{location}\n/ if $part{location};
+    $conf =~ s/^(\s*usher_zone )\w+;/$1$part{zone};/m if $part{zone};
+    $conf =~ s/^\s*root \K.*;/$t->{dir}\/www;/m;
+
+    my ($path) = $PATH =~ /^([^?]+)/;
+
+    $t->write_file("www$path", '{"text":"' . 'kept time ' x 101 . "\"}\n");
+    $t->nginx('', name => $name, nogo => 1);
+    mkdir "$dir/journal";
+    chown $t->{uid}, -1, "$dir/journal";
+    $t->write_file("$name/nginx.conf", $conf);
+    $t->server($name, 'TERM', sub { $t->nginx_start($name) });
 
     my ($worker) = $t->workers($name);
 
-    return { name => $name, port => $t->port($name), worker => $worker };
+    return { name => $name, port => $is{PORT}, worker => $worker };
+}
+
+
+sub modules ($self, $names) {
+    return join '', map { "load_module /usr/lib/nginx/modules/$_.so;\n" }
+        @{ $names // [] };
 }
 
 
@@ -87,7 +100,7 @@ sub plain ($self) {
 
 sub access_log ($self) {
     return $self->nginx('access_log',
-        access_log => '%%DIR%%/access.log');
+        access_log => "$self->{t}{dir}/access_log/access.log");
 }
 
 
@@ -153,7 +166,7 @@ sub auth_request ($self) {
             END
             location = /auth {
                 internal;
-                proxy_pass http://auth;
+                proxy_pass http://auth/v1/;
                 proxy_http_version 1.1;
                 proxy_set_header Connection "";
                 proxy_pass_request_body off;

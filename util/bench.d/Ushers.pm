@@ -80,57 +80,33 @@ sub many_keys ($self, $n, $file) {
 
 sub nginx ($self, $name, %part) {
     my $t = $self->{t};
-    my $server = $self->{contest}->nginx($name, usher => 1, %part,
-        server => 'location = /usher/status { usher_event off; usher_status; }',
-        http => <<~END);
-            usher_zone @{[ $part{zone} // '64m' ]};
-            usher_node $name;
-            usher_redis %%REDIS%%;
-            @{[ $part{journal} // '' ]}
-            END
+    my $server = $self->{contest}->nginx($name, %part);
 
-    my $end = time + 20;
-
-    until ($t->on($name)->get($Contest::PATH,
-        'X-API-Key' => $self->key)->status == 200)
-    {
-        die "$name knows no key: " . $t->on($name)->error_log
-            if time > $end;
-        sleep 0.1;
-    }
+    $t->await("$name to know its key", sub {
+        $t->on($name)->get($Contest::PATH, 'X-API-Key' => $self->key)->status
+            == 200;
+    });
 
     return $server;
 }
 
 
 sub usher_auth ($self) {
-    return $self->nginx('usher_auth', location => <<~END);
-        usher_auth on;
-        END
+    return $self->nginx('usher_auth', keep =>
+        [qw(usher_zone usher_node usher_redis usher_auth)]);
 }
 
 
 sub usher_limit ($self, %part) {
-    return $self->nginx($part{name} // 'usher_limit', %part,
-        location => <<~END);
-        usher_auth on;
-        usher_limit plan;
-        END
+    return $self->nginx($part{name} // 'usher_limit', %part, keep =>
+        [qw(usher_zone usher_node usher_redis usher_auth usher_limit)]);
 }
 
 
 sub usher_journal ($self, %part) {
-    mkdir "$self->{t}{dir}/journal";
-    chown $self->{t}{uid}, -1, "$self->{t}{dir}/journal";
-
-    return $self->nginx('usher_journal', %part,
-        journal => "usher_journal $self->{t}{dir}/journal size=1g "
-            . 'segment=16m window=64m sync=1s retain=1h;',
-        location => <<~END);
-            usher_auth on;
-            usher_limit plan;
-            usher_route articles;
-            END
+    return $self->nginx('usher_journal', %part, keep =>
+        [qw(usher_zone usher_node usher_redis usher_auth usher_limit
+            usher_journal usher_route)]);
 }
 
 

@@ -92,7 +92,7 @@ sub edge ($self, $name, %opt) {
     mkdir "$self->{dir}/$name/journal";
     chown $uid, $gid, "$self->{dir}/$name", "$self->{dir}/$name/journal";
 
-    $self->nginx(<<~END, name => $name, workers => 2, access_log => 'off');
+    $self->nginx(<<~END, name => $name, workers => 2);
         log_format ids '\$msec \$pid \$status \$http_x_request_id';
         sendfile on;
         tcp_nopush on;

@@ -24,8 +24,6 @@ use Usher::Test::Response;
 #     modules => [...]    Debian's, such as 'ndk_http_module'
 #     log => 'info'
 #     test_module => 1    with t/module in it
-#     usher => 0          without any module of ours
-#     access_log => 'off' its arguments
 #     nogo => 1           only write the configuration
 #
 # %%PORT%%, %%PORT_2%%, %%REDIS%%, %%DIR%% (of the node), %%TOP%% and %%NODE%%
@@ -74,8 +72,8 @@ sub nginx_conf {
     }
 
     my $so = $opt{test_module} ? 'test' : 'ngx_http_usher_module';
-    my $load = ($ENV{USHER_NGINX} && !$opt{test_module})
-               || !($opt{usher} // 1) ? '' : "load_module $self->{dir}/bin/$so.so;\n";
+    my $load = $ENV{USHER_NGINX} && !$opt{test_module}
+               ? '' : "load_module $self->{dir}/bin/$so.so;\n";
 
     $load .= "load_module /usr/lib/nginx/modules/$_.so;\n"
         for @{ $opt{modules} || [] };
@@ -84,7 +82,6 @@ sub nginx_conf {
     my $log = $opt{log} // 'info';
     my $main = $opt{main} // '';
     my $events = $opt{events} // '';
-    my $access = $opt{access_log} // 'off';
 
     my $temp = join '', map { "    ${_}_temp_path $dir/tmp/$_;\n" }
                qw(client_body proxy fastcgi uwsgi scgi);
@@ -103,7 +100,7 @@ events {
 }
 
 http {
-    access_log $access;
+    access_log off;
 $temp    root $dir/html;
     $http
 }
