@@ -49,6 +49,7 @@
     _(zone_evicted, "Idle cells evicted to make room.")                       \
     _(zone_forgotten, "Cells with a bucket above idle evicted.")              \
     _(zone_recovered, "Sets cleared after their owner died.")                 \
+    _(zone_locked, "Changes given up: the set stayed locked.")                \
     _(limit_races, "Charges left standing after a lost race.")                \
     _(journal_events, "Events appended to the journal.")                      \
     _(journal_bytes, "Bytes appended to the journal.")                        \

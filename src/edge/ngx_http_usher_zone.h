@@ -80,4 +80,28 @@ ngx_int_t ngx_http_usher_zone_record_drop(ngx_uint_t kind, ngx_str_t *id,
     ngx_uint_t hard);
 
 
+/* ---- for usher_status and usher_metrics */
+
+/* A part of the zone and its load; an estimate where it is large. */
+typedef struct {
+    const char  *name;           /* "keys", "buckets", ... */
+    uint64_t     bytes;
+    uint64_t     cells;
+    uint64_t     used;
+} ngx_http_usher_zone_part_t;
+
+#define NGX_HTTP_USHER_ZONE_PARTS  4
+
+/* Size of the whole zone; 0: there is none. */
+uint64_t ngx_http_usher_zone_parts(
+    ngx_http_usher_zone_part_t parts[NGX_HTTP_USHER_ZONE_PARTS]);
+
+/*
+ * Figures of the live process at or after *i; NULL after the last.  *i is
+ * set to where to go on, *pid to the process.
+ */
+ngx_http_usher_figures_t *ngx_http_usher_zone_process(ngx_uint_t *i,
+    ngx_pid_t *pid);
+
+
 #endif /* _NGX_HTTP_USHER_ZONE_H_INCLUDED_ */
