@@ -19,6 +19,7 @@
 
 
 #include "ngx_http_usher.h"
+#include "usher_zone.h"
 
 
 #define NGX_HTTP_USHER_CELL_NONE   0    /* nothing usable */
@@ -78,6 +79,13 @@ ngx_int_t ngx_http_usher_zone_record_negative(ngx_uint_t kind, ngx_str_t *id,
     ngx_http_usher_fill_t *fill);
 ngx_int_t ngx_http_usher_zone_record_drop(ngx_uint_t kind, ngx_str_t *id,
     ngx_uint_t hard);
+
+
+/* Where the figures of a process lie in its slot, behind its counters. */
+#define NGX_HTTP_USHER_FIGURES  640
+
+/* This process's view of the zone; head is NULL where there is none. */
+extern usher_zone_t  ngx_http_usher_zone;
 
 
 /* ---- for usher_status and usher_metrics */
