@@ -34,6 +34,7 @@ typedef struct usherd_conf_s  usherd_conf_t;
 
 /* Each duty is void usherd_<name>(usherd_conf_t *conf) and never returns. */
 #define USHERD_DUTIES(_)                                                      \
+    _(flush)                                                                  \
     _(directory)                                                              \
     _(keep)
 
