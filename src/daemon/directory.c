@@ -48,6 +48,12 @@ static int usherd_directory_bad(usherd_directory_t *d,
 static int usherd_directory_look(usherd_directory_t *d);
 
 
+const char *const  usherd_directory_kinds[USHERD_DIRECTORY_NKINDS] = {
+    "key",
+    "plan"
+};
+
+
 void
 usherd_directory(usherd_conf_t *conf)
 {
@@ -351,7 +357,8 @@ usherd_directory_drain(usherd_directory_t *d)
     unsigned             more;
     usherd_pg_result_t  *result;
 
-    rc = usherd_pg_query(d->pg, "SELECT 1 FROM usher.directory_outbox LIMIT 1",
+    rc = usherd_pg_query(d->pg, "SELECT 1 FROM usher.directory_outbox "
+                         "WHERE " USHERD_DIRECTORY_KNOWN " LIMIT 1",
                          0, NULL, &result);
     if (rc != USHERD_OK) {
         return rc;
@@ -433,7 +440,7 @@ usherd_directory_bad(usherd_directory_t *d, const usherd_reply_t *reply)
     char         text[USHERD_DIRECTORY_ID_MAX];
     char        *id;
     size_t       len;
-    unsigned     i;
+    unsigned     i, k;
     const char  *member, *values[2];
 
     for (i = 0; i < usherd_reply_count(reply); i++) {
@@ -448,19 +455,27 @@ usherd_directory_bad(usherd_directory_t *d, const usherd_reply_t *reply)
 
         id = strchr(text, ':');
 
-        if (id == NULL || id == text || id[1] == '\0') {
+        if (id == NULL || id[1] == '\0') {
             continue;
         }
 
         *id++ = '\0';
+
+        for (k = 0; k < USHERD_DIRECTORY_NKINDS; k++) {
+            if (strcmp(text, usherd_directory_kinds[k]) == 0) {
+                break;
+            }
+        }
+
+        if (k == USHERD_DIRECTORY_NKINDS) {
+            continue;
+        }
 
         usherd_log(USHERD_LOG_WARN, "an edge could not read the record of "
                    "%s %s: written again", text, id);
 
         values[0] = text;
         values[1] = id;
-
-        /* the edge may name what we do not know: that is not our error */
 
         rc = usherd_pg_query(d->pg, "INSERT INTO usher.directory_outbox "
                              "(kind, ids, urgent, inserted) "

@@ -16,11 +16,11 @@
  * Kinds of records that this usherd writes; outbox rows of other kinds are
  * left for a newer one.
  */
-#define USHERD_DIRECTORY_KINDS(_)                                             \
-    _("key")                                                                  \
-    _("plan")
-
 #define USHERD_DIRECTORY_NKINDS    2
+#define USHERD_DIRECTORY_KNOWN     "kind IN ('key', 'plan')"
+
+extern const char *const  usherd_directory_kinds[USHERD_DIRECTORY_NKINDS];
+
 #define USHERD_DIRECTORY_IDS       1000     /* of one change entry */
 #define USHERD_DIRECTORY_BATCH     2000     /* ids of one batch, about */
 #define USHERD_DIRECTORY_HEX       (16 + 1) /* a lineage or nonce, and NUL */

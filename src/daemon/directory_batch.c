@@ -57,20 +57,10 @@ static void usherd_directory_change(usherd_directory_t *d, const char *kind,
 static int usherd_directory_done(usherd_directory_t *d, uint64_t change);
 
 
-static const char *const  usherd_directory_kinds[USHERD_DIRECTORY_NKINDS] = {
-#define _(kind)  kind,
-    USHERD_DIRECTORY_KINDS(_)
-#undef _
-};
-
-/* The kinds as a condition of SQL. */
 static const char  usherd_directory_outbox[] =
     "SELECT id, urgent::int, cardinality(ids) FROM usher.directory_outbox "
-    "WHERE kind IN (''"
-#define _(kind)  ", '" kind "'"
-    USHERD_DIRECTORY_KINDS(_)
-#undef _
-    ") ORDER BY urgent DESC, id LIMIT 500 FOR UPDATE SKIP LOCKED";
+    "WHERE " USHERD_DIRECTORY_KNOWN " "
+    "ORDER BY urgent DESC, id LIMIT 500 FOR UPDATE SKIP LOCKED";
 
 
 int

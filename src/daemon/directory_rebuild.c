@@ -42,13 +42,6 @@ static int usherd_directory_chunk(usherd_directory_t *d, const char *kind,
 static int usherd_directory_ready(usherd_directory_t *d);
 
 
-static const char *const  usherd_directory_kinds[USHERD_DIRECTORY_NKINDS] = {
-#define _(kind)  kind,
-    USHERD_DIRECTORY_KINDS(_)
-#undef _
-};
-
-
 int
 usherd_directory_verify(usherd_directory_t *d)
 {
