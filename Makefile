@@ -145,13 +145,15 @@ test-module: $(OUT)/test/Makefile
 # ---- nginx with Usher built in; the tree is copied, its own is left alone
 
 $(OUT)/static/Makefile: config $(OUT)/flags $(OUT)/sources
-	@test -x '$(NGINX_SRC)/configure' \
+	@test -f '$(NGINX_SRC)/src/core/nginx.c' \
 	    || { echo 'NGINX_SRC=<nginx source tree> is needed'; exit 1; }
 	rm -rf $(OUT)/static
 	cp -a $(NGINX_SRC) $(OUT)/static
 	rm -rf $(OUT)/static/Makefile $(OUT)/static/objs
-	cd $(OUT)/static && ./configure $(NGINX_CC) --with-compat --with-debug \
-	    --with-threads --with-pcre-jit --with-http_ssl_module \
+	cd $(OUT)/static \
+	    && ./`ls configure auto/configure 2> /dev/null | head -1` \
+	    $(NGINX_CC) --with-compat --with-debug --with-threads \
+	    --with-pcre-jit --with-http_ssl_module \
 	    --with-http_v2_module --with-http_realip_module \
 	    --with-http_auth_request_module --with-http_slice_module \
 	    --with-http_stub_status_module --add-module=$(TOP) > configure.log \

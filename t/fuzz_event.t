@@ -27,7 +27,7 @@ my $t = Usher::Test->new;
 $t->postgres;
 
 my $seed = $ENV{USHER_SEED} // time;
-diag("USHER_SEED=$seed");
+note("USHER_SEED=$seed");
 srand $seed;
 
 my (@in, $stream);
@@ -89,6 +89,7 @@ for my $row (@$rows) {
 
 is($bad{$_}, 0, "$_ as sent") for sort keys %bad;
 
+diag("USHER_SEED=$seed") unless Test::More->builder->is_passing;
 done_testing();
 
 
