@@ -216,25 +216,21 @@ sub error_log {
 }
 
 
-# pids, those without a master included
+# pids, those whose master was killed included: these are our children, and
+# know their node by the directory they were started in
 
 sub workers {
     my ($self, $name) = @_;
 
     $name //= $self->{node};
 
-    my $s = $self->{servers}{$name};
-    my @master = $s && $s->{pid} && alive($s->{pid}) ? $s->{pid} : ();
-    my @own = map { children($_) } @master;
+    my $s = $self->{servers}{$name} or return;
+    my $dir = "$self->{dir}/$name";
+    my @found = grep { (readlink("/proc/$_/cwd") // '') eq $dir } children($$);
 
-    if (!@master && $s) {
-        @own = grep { $s->{workers}{$_} } children($$);
-    }
+    @found = children($s->{pid}) if $s->{pid} && alive($s->{pid});
 
-    @own = grep { command_of($_) =~ /^nginx: worker process/ } @own;
-    $s->{workers}{$_} = 1 for @own;
-
-    return @own;
+    return grep { command_of($_) =~ /^nginx: worker process/ } @found;
 }
 
 
