@@ -83,7 +83,7 @@ create table usher.plan_policy (
     unique (plan_id, scope, bucket),
     -- A full bucket reaches at most a year into the future.
     constraint plan_policy_fill
-        check (burst::numeric * window_s / quota <= 31536000)
+        check (burst::numeric * window_s <= quota::numeric * 31536000)
 );
 
 comment on table usher.plan_policy is 'The limits of a plan, changeable live';

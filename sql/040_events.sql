@@ -280,7 +280,12 @@ begin
     perform pg_advisory_xact_lock(hashtext('usher.partition'),
                                   hashtext(part));
 
-    if to_regclass(format('usher.%I', part)) is not null then
+    -- A look at the catalogue itself: after waiting, to_regclass would still
+    -- say what this session knew before.
+    if exists (select from pg_class c
+               where c.relnamespace = 'usher'::regnamespace
+                     and c.relname = part)
+    then
         return false;
     end if;
 
@@ -339,16 +344,20 @@ create function usher.partition_retention()
 returns integer
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
-set lock_timeout = '2s'
+set lock_timeout = '500ms'
 set timezone = 'UTC'
 as $$
 declare
+    parts    text[] := '{}';
+    tables   text[] := '{}';
+    days     date[] := '{}';
+    counts   bigint[] := '{}';
     dropped  integer := 0;
     found_n  bigint;
     r        record;
 begin
-    -- DETACH CONCURRENTLY cannot run in a function.  DROP locks the parent
-    -- for the moment it takes; the counting before it locks nobody out.
+    -- Counting takes long and locks nobody out, so it comes before the first
+    -- DROP.  A resend never lands in an old day: the numbers stand.
     for r in
         select t.table_name, c.relname,
                to_date(right(c.relname, 8), 'YYYYMMDD') as day
@@ -362,20 +371,30 @@ begin
         order by 3
         limit 8
     loop
+        execute format('select count(*) from usher.%I', r.relname)
+            into found_n;
+
+        parts := parts || r.relname::text;
+        tables := tables || r.table_name;
+        days := days || r.day;
+        counts := counts || found_n;
+    end loop;
+
+    -- DETACH CONCURRENTLY cannot run in a function, and DROP needs the parent
+    -- for itself: who comes meanwhile waits behind it.  So it is tried for a
+    -- moment, and the first time in vain is the last of this call.
+    for i in 1 .. cardinality(parts) loop
         begin
-            execute format('select count(*) from usher.%I', r.relname)
-                into found_n;
-
-            -- A resend never lands in an old day, so this number stands.
             insert into usher.partition_gone (table_name, day, rows)
-            values (r.table_name, r.day, found_n);
+            values (tables[i], days[i], counts[i]);
 
-            execute format('drop table usher.%I', r.relname);
+            execute format('drop table usher.%I', parts[i]);
             dropped := dropped + 1;
         exception
             when lock_not_available then
                 raise warning 'usher.% is in use, its retention waits',
-                    r.relname;
+                    parts[i];
+                exit;
         end;
     end loop;
 
