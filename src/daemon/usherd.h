@@ -68,7 +68,7 @@ struct usherd_conf_s {
     uint64_t     redis_timeout_ms;    /* to connect, and for a reply */
 
     char        *metrics;             /* unix:/path, host:port; NULL: none */
-    char        *log;                 /* path; NULL: stderr */
+    char        *log;                 /* path; NULL, "stderr" */
     unsigned     duties;              /* bits 1 << USHERD_DUTY_* */
     uint64_t     flush_processes;
     uint64_t     batch_rows;          /* a transaction of flush has at most */
@@ -107,7 +107,7 @@ char *usherd_conf_secret(const char *file);
 #define USHERD_LOG_WARN   2
 #define USHERD_LOG_INFO   3
 
-int usherd_log_open(const char *file);    /* NULL: stderr */
+int usherd_log_open(const char *file);    /* NULL or "stderr" */
 void usherd_log_name(const char *name);   /* of this process */
 void usherd_log(int level, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
