@@ -299,6 +299,23 @@ sub settle ($self, $quiet, $most) {
 }
 
 
+# Until all that the nodes logged are rows, and no more come.  An edge repairs
+# a stream after 30 s at the latest.
+
+sub drain ($self) {
+    my $want = $self->logged;
+    my ($last, $since) = (-1, time);
+
+    while ($last < $want && time - $since < 75) {
+        my $rows = $self->rows(@{ $self->{mortal} });
+        ($last, $since) = ($rows, time) if $rows != $last;
+        sleep 0.2;
+    }
+
+    return $self->settle(5, 90);
+}
+
+
 # No flush until the window is full; then Redis is wiped and nothing new
 # comes: only the edge itself can notice.
 
@@ -364,7 +381,7 @@ sub old_slot ($self) {
     $self->wait(1.5);
     $w->signal('crowd', 'STOP');
     $self->rebirth($edge, $w->murder($edge, 1));
-    $self->settle(3, 20);
+    $self->drain;
 
     my @orphans = $w->murder($edge, 1);
 

@@ -109,13 +109,12 @@ sub edge_of ($self, $id) {
 sub kill_of ($self, $id) {
     my $conn = $self->conn_of($id);
     my $edge = $self->edge_of($id);
-    my $sent = $self->{sent}{$id}[0];
     my $answered = $self->{answered}{$id};
 
     for my $kill (@{ $self->{kills} }) {
         next if $kill->{edge} ne $edge;
         next if $conn->{pid} && $conn->{pid} != $kill->{pid};
-        next if $sent > $kill->{at} + $LATE;
+        next if $conn->{opened} > $kill->{at} + $LATE;
         next if defined $conn->{closed} && $conn->{closed} < $kill->{at};
         next if defined $answered
             && ($answered < $kill->{at} - $EARLY
@@ -181,46 +180,35 @@ sub verdict ($self, $id) {
 }
 
 
-# Streams or requests that were open on the connections of a killed worker,
-# counted from the crowd's side: what it may have lost at most.
+# What each killed worker may have lost at most: the connections it had, and
+# on one of HTTP/2 the streams that were open.
 
 sub open_at ($self) {
-    my %by_serial;
+    my %streams;
 
     for my $id (keys %{ $self->{sent} }) {
+        my $conn = $self->conn_of($id);
         my $answered = $self->{answered}{$id};
+        my $kill = $conn->{protocol} == 2 ? $self->kill_of($id) : undef;
 
-        next if defined $answered && !$self->near_kill($answered);
-        push @{ $by_serial{ $self->{sent}{$id}[1] } }, $id;
+        $streams{ $self->{sent}{$id}[1] }++ if $kill;
     }
 
     for my $kill (@{ $self->{kills} }) {
         $kill->{open} = 0;
     }
 
-    for my $serial (keys %by_serial) {
-        for my $id (@{ $by_serial{$serial} }) {
-            my $kill = $self->kill_of($id) // next;
-            $kill->{open}++;
+    for my $serial (keys %{ $self->{conn} }) {
+        my $conn = $self->{conn}{$serial};
+
+        for my $kill (@{ $self->{kills} }) {
+            next if $self->{edges}[ $conn->{target} ] ne $kill->{edge};
+            next if $conn->{pid} && $conn->{pid} != $kill->{pid};
+            next if $conn->{opened} > $kill->{at} + $LATE;
+            next if ($conn->{closed} // 9e99) < $kill->{at};
+            $kill->{open} += $streams{$serial} // 1;
         }
     }
-}
-
-
-sub near_kill ($self, $time) {
-    for my $kill (@{ $self->{kills} }) {
-        return 1 if $time > $kill->{at} - $EARLY
-            && $time < $kill->{at} + $LATE;
-    }
-
-    return 0;
-}
-
-
-sub missing ($self) {
-    return grep { !$self->{rows}{$_}
-        && ($self->{logged}{$_} || defined $self->{answered}{$_}) }
-        keys %{ $self->{sent} };
 }
 
 

@@ -220,7 +220,7 @@ int
 main(int argc, char **argv)
 {
     int                 i, n;
-    uint64_t            due, end, flushed, gap, now;
+    uint64_t            due, end, flushed, gap, last, now;
     struct timespec     wait;
     struct epoll_event  events[64];
     crowd_conn_t       *c;
@@ -233,10 +233,17 @@ main(int argc, char **argv)
     gap = (uint64_t) (1e6 / crowd_rate);
     due = crowd_now();
     flushed = due;
+    last = due;
     end = 0;
 
     for ( ;; ) {
         now = crowd_now();
+
+        if (now - last > 500000) {           /* we were stopped: read first */
+            due = now + 20000;
+        }
+
+        last = now;
 
         if (crowd_stopping && end == 0) {
             end = now + 2000000;

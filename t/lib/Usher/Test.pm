@@ -416,7 +416,7 @@ sub duties {
     for my $name (grep { /^usherd/ } keys %{ $self->{servers} }) {
         for my $pid (children($self->{servers}{$name}{pid} // next)) {
             my $comm = slurp("/proc/$pid/comm");
-            push @found, $pid if "$comm " . command_of($pid) =~ /\b$duty\b/;
+            push @found, $pid if $comm =~ /^$duty\b/;
         }
     }
 
