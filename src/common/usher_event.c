@@ -33,6 +33,8 @@
      & usher_event_highs)
 
 
+static int usher_event_plain(unsigned char *dst, const unsigned char *src,
+    size_t n);
 static size_t usher_event_utf8(const unsigned char *src,
     const unsigned char *end, unsigned *good);
 static unsigned char *usher_event_digits(unsigned char *dst, unsigned value,
@@ -110,8 +112,10 @@ usher_event_text(unsigned char *dst, const unsigned char *src, size_t len,
             limit -= 8;
         }
 
-        if (src == end) {
-            break;
+        n = (size_t) (end - src);
+
+        if (n < 8 && n <= limit && usher_event_plain(dst, src, n)) {
+            return dst + n;
         }
 
         if (limit == 0) {
@@ -232,6 +236,40 @@ usher_event_time(unsigned char *dst, int64_t msec)
     memcpy(dst, "+00", 3);
 
     return dst + 3;
+}
+
+
+/* Copies less than eight bytes if all are plain; else returns 0. */
+
+static int
+usher_event_plain(unsigned char *dst, const unsigned char *src, size_t n)
+{
+    uint32_t  a, b;
+
+    if (n >= 4) {
+        memcpy(&a, src, 4);
+        memcpy(&b, src + n - 4, 4);
+
+        if (usher_event_odd((uint64_t) b << 32 | a)) {
+            return 0;
+        }
+
+        memcpy(dst, &a, 4);
+        memcpy(dst + n - 4, &b, 4);
+
+    } else if (n) {
+        a = src[0] | (uint32_t) src[n >> 1] << 8 | (uint32_t) src[n - 1] << 16;
+
+        if (usher_event_odd(usher_event_ones * ' ' << 24 | a)) {
+            return 0;
+        }
+
+        dst[0] = src[0];
+        dst[n >> 1] = src[n >> 1];
+        dst[n - 1] = src[n - 1];
+    }
+
+    return 1;
 }
 
 
