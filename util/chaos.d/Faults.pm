@@ -290,9 +290,10 @@ sub settle ($self, $quiet, $most) {
     my ($end, $last, $since) = (time + $most, -1, time);
 
     while (time < $end && time - $since < $quiet) {
+        my $began = time;
         my $rows = $self->rows;
         ($last, $since) = ($rows, time) if $rows != $last;
-        sleep 0.2;
+        sleep 0.2 + 2 * (time - $began);
     }
 
     return $last;
@@ -307,9 +308,10 @@ sub drain ($self) {
     my ($last, $since) = (-1, time);
 
     while ($last < $want && time - $since < 75) {
+        my $began = time;
         my $rows = $self->rows(@{ $self->{mortal} });
         ($last, $since) = ($rows, time) if $rows != $last;
-        sleep 0.2;
+        sleep 0.2 + 2 * (time - $began);
     }
 
     return $self->settle(5, 90);
