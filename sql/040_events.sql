@@ -385,8 +385,10 @@ begin
     -- moment, and the first time in vain is the last of this call.
     for i in 1 .. cardinality(parts) loop
         begin
-            insert into usher.partition_gone (table_name, day, rows)
-            values (tables[i], days[i], counts[i]);
+            insert into usher.partition_gone as g (table_name, day, rows)
+            values (tables[i], days[i], counts[i])
+            on conflict on constraint partition_gone_pkey do update
+                set rows = g.rows + excluded.rows, at = excluded.at;
 
             execute format('drop table usher.%I', parts[i]);
             dropped := dropped + 1;
