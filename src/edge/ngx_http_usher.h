@@ -190,7 +190,7 @@ typedef struct {
     ngx_str_t      org;              /* the three texts point into text */
     ngx_str_t      scope;            /* space separated */
     ngx_str_t      allow;            /* CIDRs, space separated; empty: all */
-    ngx_atomic_t  *tat;              /* [NGX_HTTP_USHER_POLICIES], in the zone */
+    ngx_atomic_t  *tat;              /* in the zone, NGX_HTTP_USHER_POLICIES */
     u_char         text[NGX_HTTP_USHER_NAME_MAX + 2 * NGX_HTTP_USHER_TEXT_MAX];
 } ngx_http_usher_key_t;
 
@@ -254,8 +254,8 @@ ngx_int_t ngx_http_usher_directory_plan(ngx_http_request_t *r,
 
 /*
  * The one file that speaks to hiredis.  A client is one connection of this
- * worker that reconnects by itself (backoff 10 ms doubling to 1 s) for as long as
- * it lives.  Handlers run on the event loop, never inside a hiredis callback
+ * worker that reconnects by itself (backoff 10 ms doubling to 1 s) for as long
+ * as it lives.  Handlers run on the event loop, never inside a hiredis callback
  * whose context they could free.
  */
 typedef struct ngx_http_usher_redis_s  ngx_http_usher_redis_t;
@@ -415,8 +415,8 @@ typedef struct {
     ngx_http_usher_auth_e    auth;
     ngx_http_usher_limit_e   limit;
     ngx_uint_t               units;          /* charged by the plan */
-    ngx_uint_t               turn;           /* of the worker, at key's look-up */
-    uint64_t                 number;         /* of the request id; 0: none yet */
+    ngx_uint_t               turn;           /* worker's, at the key's look-up */
+    uint64_t                 number;         /* of the request id; 0: none */
     uint64_t                 charged[2];     /* bits: named limits charged */
     ngx_str_t                credential;     /* never log */
     ngx_str_t                violated;       /* limits that refused */
