@@ -415,7 +415,7 @@ typedef struct {
     ngx_http_usher_auth_e    auth;
     ngx_http_usher_limit_e   limit;
     ngx_uint_t               units;          /* charged by the plan */
-    ngx_uint_t               turn;           /* worker's, at the key's look-up */
+    ngx_uint_t               turn;           /* worker's, at key's look-up */
     uint64_t                 number;         /* of the request id; 0: none */
     uint64_t                 charged[2];     /* bits: named limits charged */
     ngx_str_t                credential;     /* never log */
