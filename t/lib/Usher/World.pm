@@ -82,6 +82,27 @@ sub stopped ($self, $name) {
 # ---- edges
 
 
+# A disk of its own for a journal, so that it can be full; 0 if we may not.
+
+sub disk ($self, $dir, $size) {
+    my ($uid, $gid) = Usher::Test::Process::owner();
+
+    return 0 if $>;
+    mkdir $dir;
+    system("mount -t tmpfs -o size=$size,uid=$uid,gid=$gid usher $dir "
+        . '2>/dev/null') == 0 or return 0;
+    push @{ $self->{disks} }, $dir;
+
+    return 1;
+}
+
+
+sub stop_all ($self) {
+    $self->SUPER::stop_all;
+    system('umount', $_) for splice @{ $self->{disks} // [] };
+}
+
+
 # HTTP/1.1 on its port, HTTP/2 on the second; http and location are pieces of
 # the configuration.  The access log is a witness for Judge.
 
@@ -89,8 +110,12 @@ sub edge ($self, $name, %opt) {
     my ($uid, $gid) = Usher::Test::Process::owner();
 
     mkdir "$self->{dir}/$name";
-    mkdir "$self->{dir}/$name/journal";
-    chown $uid, $gid, "$self->{dir}/$name", "$self->{dir}/$name/journal";
+    chown $uid, $gid, "$self->{dir}/$name";
+
+    if (!-d "$self->{dir}/$name/journal") {
+        mkdir "$self->{dir}/$name/journal";
+        chown $uid, $gid, "$self->{dir}/$name/journal";
+    }
 
     $self->nginx(<<~END, name => $name, workers => 2);
         log_format ids '\$msec \$pid \$status \$http_x_request_id';
