@@ -15,7 +15,7 @@ grant insert on usher.request, usher.hook, usher.hook_key, usher.part,
 grant insert, update on usher.journal to usher_daemon;
 grant insert, update, delete on usher.journal_mark, usher.lease
     to usher_daemon;
-grant update, delete on usher.directory_outbox to usher_daemon;
+grant insert, update, delete on usher.directory_outbox to usher_daemon;
 grant update on usher.directory_state to usher_daemon;
 -- FOR SHARE asks for the right to update.
 grant update (one) on usher.usage_close to usher_daemon;

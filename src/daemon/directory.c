@@ -36,11 +36,18 @@
 #define USHERD_DIRECTORY_BEAT    1000     /* msec */
 #define USHERD_DIRECTORY_STAND   200      /* msec, of who stands by */
 
+/*
+ * Shorter than other leases: until it ends nobody writes what is revoked, and
+ * who still writes after it does no harm.
+ */
+#define USHERD_DIRECTORY_LEASE   3        /* seconds */
+
 
 static int usherd_directory_session(usherd_directory_t *d);
 static int usherd_directory_greet(usherd_directory_t *d);
 static int usherd_directory_info(usherd_directory_t *d);
 static void usherd_directory_policy(usherd_directory_t *d, const char *text);
+static int usherd_directory_lease(usherd_directory_t *d);
 static int usherd_directory_drain(usherd_directory_t *d);
 static int usherd_directory_beat(usherd_directory_t *d);
 static int usherd_directory_bad(usherd_directory_t *d,
@@ -254,7 +261,7 @@ usherd_directory_hold(usherd_directory_t *d)
         return USHERD_OK;
     }
 
-    held = usherd_pg_lease(d->pg, d->conf, d->lease, NULL);
+    held = usherd_directory_lease(d);
 
     if (held < 0) {
         return held;
@@ -279,10 +286,41 @@ usherd_directory_hold(usherd_directory_t *d)
 
     d->writer = 1;
     d->refused = 0;
-    d->lease_at = now + d->conf->lease_s * 1000 / 3;
+    d->lease_at = now + USHERD_DIRECTORY_LEASE * 1000 / 3;
     usherd_set(directory_writer, 1);
 
     return USHERD_OK;
+}
+
+
+/* 1: held, 0: another holds it, else an error. */
+
+static int
+usherd_directory_lease(usherd_directory_t *d)
+{
+    int                  rc, held;
+    char                 seconds[8];
+    const char          *values[3];
+    usherd_pg_result_t  *result;
+
+    snprintf(seconds, sizeof(seconds), "%d", USHERD_DIRECTORY_LEASE);
+
+    values[0] = d->lease;
+    values[1] = d->conf->owner;
+    values[2] = seconds;
+
+    rc = usherd_pg_query(d->pg, "SELECT usher.lease_take($1, $2, $3::int)",
+                         3, values, &result);
+    if (rc != USHERD_OK) {
+        return rc;
+    }
+
+    held = usherd_pg_rows(result) == 1
+           && usherd_pg_value(result, 0, 0) != NULL;
+
+    usherd_pg_free(result);
+
+    return held;
 }
 
 

@@ -1,0 +1,87 @@
+
+/*
+ * ngx_http_usher_directory.h - what the files of the directory share.
+ */
+
+
+#ifndef _NGX_HTTP_USHER_DIRECTORY_H_INCLUDED_
+#define _NGX_HTTP_USHER_DIRECTORY_H_INCLUDED_
+
+
+#include "ngx_http_usher.h"
+#include "ngx_http_usher_zone.h"
+
+
+#define NGX_HTTP_USHER_ID_MAX        64       /* bytes of an id's text */
+#define NGX_HTTP_USHER_FOREVER       ((ngx_msec_t) -1)
+#define NGX_HTTP_USHER_FRESH         2000     /* msec that a heartbeat lasts */
+
+#define NGX_HTTP_USHER_BAD           "usher:d:bad"
+
+
+typedef struct {
+    ngx_msec_t                stale[NGX_HTTP_USHER_KINDS];
+} ngx_http_usher_directory_conf_t;
+
+
+/* Of this process; see ngx_http_usher_directory.c. */
+typedef struct {
+    ngx_cycle_t                      *cycle;     /* this was made for */
+    ngx_http_usher_shared_t          *shared;    /* NULL: no zone */
+    ngx_http_usher_redis_t           *redis;     /* of MGET; NULL: none */
+    ngx_http_usher_redis_t           *changes;   /* of the reader, or NULL */
+    ngx_http_usher_directory_conf_t  *conf;
+
+    ngx_msec_t                        lost_at;   /* redis was last ready */
+
+    ngx_queue_t                       waiting;   /* waiters, by deadline */
+    ngx_queue_t                       resumed;   /* waiters with an answer */
+    ngx_queue_t                       queued;    /* fetches not yet sent */
+    ngx_queue_t                       fetches[256];
+    ngx_uint_t                        nwaiting;
+    ngx_uint_t                        npoor;     /* of these beyond budget */
+
+    ngx_event_t                       resume;    /* posted */
+    ngx_event_t                       deadline;  /* of the first waiter */
+    ngx_event_t                       pace;      /* of queued */
+    ngx_event_t                       renew;     /* the reader's lease */
+
+    ngx_msec_t                        checked;   /* policy was looked at */
+    unsigned                          working:1; /* reader's round runs */
+} ngx_http_usher_directory_t;
+
+
+/* The text of a kind, and the kind of a text or NGX_HTTP_USHER_KINDS. */
+extern ngx_str_t  ngx_http_usher_kinds[];
+ngx_uint_t ngx_http_usher_kind(ngx_str_t *name);
+
+/* The word that counts changes of this record (of all with its hash). */
+ngx_atomic_t *ngx_http_usher_ticket(ngx_http_usher_shared_t *shared,
+    ngx_uint_t kind, ngx_str_t *id);
+
+
+/* ---- ngx_http_usher_directory_changes.c ------------------------------ */
+
+/* Takes, keeps or gives up the lease on reading changes: each 10 ms. */
+void ngx_http_usher_changes_renew(ngx_http_usher_directory_t *d);
+void ngx_http_usher_changes_stop(ngx_http_usher_directory_t *d);
+
+
+/* ---- ngx_http_usher_directory_record.c ------------------------------- */
+
+/*
+ * Reads a record's text.  NGX_OK, NGX_DECLINED: a tombstone, NGX_BUSY: of
+ * another lineage than ready, NGX_ERROR: corrupt, *reason says how.
+ */
+ngx_int_t ngx_http_usher_record_key(ngx_str_t *text, ngx_str_t *ready,
+    ngx_http_usher_key_t *key, const char **reason);
+/* Packs the plan into buf, which has room for NGX_HTTP_USHER_RECORD_MAX. */
+ngx_int_t ngx_http_usher_record_plan(ngx_str_t *text, ngx_str_t *ready,
+    u_char *buf, size_t *len, const char **reason);
+
+/* Unpacks it again; NGX_ERROR if it is not what was packed. */
+ngx_int_t ngx_http_usher_plan_unpack(u_char *buf, size_t len,
+    ngx_http_usher_plan_t *plan);
+
+
+#endif /* _NGX_HTTP_USHER_DIRECTORY_H_INCLUDED_ */

@@ -1,0 +1,90 @@
+package Usher::Directory;
+
+# What the tests of the directory share: rows to make, records to read.
+
+use strict;
+use warnings;
+
+use Digest::SHA qw(sha256_hex);
+use Exporter qw(import);
+use JSON::PP ();
+
+our @EXPORT = qw(customers key_make key_id record lineage changes record_is);
+
+
+# An org and a plan with one policy.
+
+sub customers {
+    my ($t) = @_;
+
+    my $org = $t->sql("insert into usher.org (name) values ('acme')
+                       returning id");
+    my $plan = $t->sql("insert into usher.plan (name) values ('pro')
+                        returning id");
+
+    $t->sql("insert into usher.plan_policy
+             (plan_id, name, quota, window_s, burst, bucket)
+             values (?, 'rps', 20, 1, 40, 0)", $plan);
+    $t->sql('insert into usher.subscription (org_id, plan_id) values (?, ?)',
+            $org, $plan);
+
+    return ($org, $plan);
+}
+
+
+# A key by its secret (any text, where no edge checks its form); its id.
+
+sub key_make {
+    my ($t, $secret, $org) = @_;
+
+    return $t->sql("insert into usher.key (org_id, digest)
+                    values (?, sha256(?::bytea)) returning id",
+                   $org // 1, $secret);
+}
+
+
+sub key_id { return 'key:' . sha256_hex($_[0]) }
+
+
+# A record, decoded; undef if there is none.
+
+sub record {
+    my ($t, $id, %opt) = @_;
+
+    my $text = $t->redis_cli({ name => $opt{redis} // 'redis' }, 'get',
+                             "usher:d:$id");
+
+    return $text =~ /^\{/ ? JSON::PP->new->decode($text) : undef;
+}
+
+
+sub record_is {
+    my ($t, $id, $field, $value) = @_;
+
+    my $record = record($t, $id);
+
+    return $record && ($record->{$field} // '') eq $value;
+}
+
+
+sub lineage {
+    my ($t) = @_;
+
+    return scalar $t->redis_cli('get usher:d:ready');
+}
+
+
+# Change entries after an id: [ id, { field => value } ], ...
+
+sub changes {
+    my ($t, $after) = @_;
+
+    my @lines = $t->redis_cli('--json', 'xrange', 'usher:changes',
+                              '(' . ($after // '0') . '-0', '+');
+    my $list = JSON::PP->new->decode(join '', @lines);
+
+    return map { [ $_->[0] =~ /^(\d+)/, { @{ $_->[1] } } ] } @$list;
+}
+
+
+1;
