@@ -95,16 +95,18 @@ like(table($many), qr/^c1 /, 'more columns than there can be');
 # on a terminal: its width, and tables by default; script(1) makes one
 
 SKIP: {
-    skip 'no script(1)', 4 if system('which script > /dev/null 2>&1');
+    skip 'no terminal to be had', 4
+        if system('script -qec true /dev/null < /dev/null > /dev/null 2>&1');
 
-    local $ENV{USHER_DATABASE} = $t->dsn('usherctl');
+    local %ENV = (%ENV, %{ $t->san_env },
+                  USHER_DATABASE => $t->dsn('usherctl'));
     my $ctl = $t->dir . '/bin/usherctl';
     my $file = $t->write_file('value', JSON::PP->new->ascii->encode(
         [ { id => 1, x => chr(0xfc) x 100, y => 'end' } ]));
 
+    my $run = "$ctl echo show value=\@$file";
     my $shown = decode('UTF-8', scalar
-        `script -qec "stty cols 40; $ctl echo show value=\@$file" \
-         /dev/null < /dev/null`);
+        `script -qec "stty cols 40; $run" /dev/null < /dev/null`);
     $shown =~ s/\r//g;
 
     my @rows = split /\n/, $shown;

@@ -9,6 +9,7 @@ use DBI;
 my $t = Usher::Test->new;
 
 $t->postgres;
+$t->sql('set client_min_messages = error');
 
 my $other = DBI->connect('dbi:Pg:' . join(';', split ' ', $t->dsn('usherd')),
                          '', '', { RaiseError => 1, PrintError => 0,
