@@ -10,9 +10,9 @@
  */
 
 
-#include <jansson.h>
-
 #include "ngx_http_usher_directory.h"
+
+#include <jansson.h>
 
 
 /* A packed plan: this, then npolicies policies, then the names. */
