@@ -83,18 +83,10 @@ void ngx_http_usher_counters_sum(ngx_http_usher_counters_t *sum);
 
 
 /*
- * What this process shows of itself in usher_status and usher_metrics; it
- * alone writes them, as plain words.  Zero when the process begins.
+ * What this process shows of itself in usher_status and usher_metrics, beside
+ * its entry in ngx_http_usher_shared_t.  Zero when the process begins.
  */
 typedef struct {
-    u_char    slot[USHER_SLOT_ID];   /* the journal's; zeros: none yet */
-    uint64_t  position;              /* bytes appended */
-    uint64_t  synced;                /* bytes on disk by fdatasync */
-    uint64_t  shipped;               /* bytes sent to Redis, in this history */
-    uint64_t  acked;                 /* bytes that are rows */
-    uint64_t  adopted;               /* slots of the dead it is shipping */
-    uint64_t  journal_full;          /* 1: it cannot append now */
-    uint64_t  journal_free;          /* bytes it could append now */
     uint64_t  redis[3];              /* stream, directory, counters:
                                         0 not used, 1 down, 2 ready */
 } ngx_http_usher_figures_t;
@@ -254,9 +246,9 @@ ngx_int_t ngx_http_usher_directory_plan(ngx_http_request_t *r,
 
 /*
  * The one file that speaks to hiredis.  A client is one connection of this
- * worker that reconnects by itself (backoff 10 ms doubling to 1 s) for as long
- * as it lives.  Handlers run on the event loop, never inside a hiredis callback
- * whose context they could free.
+ * worker that reconnects by itself (backoff 10 ms doubling to 1 s) for as
+ * long as it lives.  Handlers run on the event loop; whatever they call, the
+ * connection they were called from stays until they have returned.
  */
 typedef struct ngx_http_usher_redis_s  ngx_http_usher_redis_t;
 
@@ -288,9 +280,15 @@ typedef struct {
     void   *data;
 } ngx_http_usher_redis_events_t;
 
-/* role: "stream", "directory" or "counters"; which server usher_redis names. */
+/*
+ * role: "stream", "directory" or "counters"; which server usher_redis names.
+ * NULL if none has this role.  Called in init_process or later; it connects
+ * from the event loop.
+ */
 ngx_http_usher_redis_t *ngx_http_usher_redis_create(ngx_cycle_t *cycle,
     const char *role, ngx_http_usher_redis_events_t *events);
+
+/* At any time, handlers included.  No handler is called any more. */
 void ngx_http_usher_redis_destroy(ngx_http_usher_redis_t *rc);
 ngx_uint_t ngx_http_usher_redis_ready(ngx_http_usher_redis_t *rc);
 

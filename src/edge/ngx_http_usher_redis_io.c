@@ -1,0 +1,413 @@
+
+/*
+ * ngx_http_usher_redis_io.c - commands, replies, and hiredis on nginx's
+ * events.  The design is told in ngx_http_usher_redis_client.c.
+ */
+
+
+#include "ngx_http_usher_redis.h"
+
+
+#define NGX_HTTP_USHER_REDIS_ARGS  32            /* without an allocation */
+
+
+static void ngx_http_usher_redis_on_reply(redisAsyncContext *ac, void *r,
+    void *data);
+static ngx_int_t ngx_http_usher_redis_convert(ngx_http_usher_redis_t *rc,
+    redisReply *r, ngx_http_usher_reply_t *reply);
+static void ngx_http_usher_redis_late(ngx_event_t *ev);
+
+static void ngx_http_usher_redis_readable(ngx_event_t *ev);
+static void ngx_http_usher_redis_writable(ngx_event_t *ev);
+static void ngx_http_usher_redis_add_read(void *data);
+static void ngx_http_usher_redis_del_read(void *data);
+static void ngx_http_usher_redis_add_write(void *data);
+static void ngx_http_usher_redis_del_write(void *data);
+static void ngx_http_usher_redis_cleanup(void *data);
+
+
+/* ---- commands and replies */
+
+
+ngx_int_t
+ngx_http_usher_redis_send(ngx_http_usher_redis_t *rc,
+    ngx_http_usher_reply_pt handler, void *data, ngx_msec_t timeout,
+    ngx_uint_t argc, ngx_str_t *argv)
+{
+    int                              status;
+    void                            *mem;
+    size_t                           len[NGX_HTTP_USHER_REDIS_ARGS], *lens;
+    ngx_uint_t                       i;
+    const char                      *arg[NGX_HTTP_USHER_REDIS_ARGS], **args;
+    ngx_queue_t                     *q;
+    ngx_http_usher_redis_pending_t  *p;
+
+    if (!ngx_queue_empty(&rc->unused)) {
+        q = ngx_queue_head(&rc->unused);
+        ngx_queue_remove(q);
+        p = ngx_queue_data(q, ngx_http_usher_redis_pending_t, queue);
+
+    } else {
+        p = ngx_calloc(sizeof(ngx_http_usher_redis_pending_t), rc->log);
+        if (p == NULL) {
+            return NGX_ERROR;
+        }
+
+        p->rc = rc;
+        p->timer.handler = ngx_http_usher_redis_late;
+        p->timer.data = p;
+        p->timer.log = rc->log;
+        p->timer.cancelable = 1;
+    }
+
+    p->handler = handler;
+    p->data = data;
+
+    mem = NULL;
+    lens = len;
+    args = arg;
+
+    if (argc > NGX_HTTP_USHER_REDIS_ARGS) {
+        mem = ngx_alloc(argc * (sizeof(char *) + sizeof(size_t)), rc->log);
+
+        if (mem == NULL) {
+            ngx_queue_insert_head(&rc->unused, &p->queue);
+            return NGX_ERROR;
+        }
+
+        args = mem;
+        lens = (size_t *) (args + argc);
+    }
+
+    for (i = 0; i < argc; i++) {
+        args[i] = (const char *) argv[i].data;
+        lens[i] = argv[i].len;
+    }
+
+    status = redisAsyncCommandArgv(rc->ac, ngx_http_usher_redis_on_reply, p,
+                                   (int) argc, args, lens);
+    if (mem) {
+        ngx_free(mem);
+    }
+
+    if (status != REDIS_OK) {
+        ngx_queue_insert_head(&rc->unused, &p->queue);
+        return NGX_ERROR;
+    }
+
+    ngx_queue_insert_tail(&rc->pending, &p->queue);
+
+    if (timeout) {
+        ngx_add_timer(&p->timer, timeout);
+    }
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_http_usher_redis_on_reply(redisAsyncContext *ac, void *r, void *data)
+{
+    ngx_http_usher_redis_pending_t *p = data;
+
+    void                     *to;
+    ngx_uint_t                handling;
+    ngx_http_usher_reply_t    reply;
+    ngx_http_usher_redis_t   *rc;
+    ngx_http_usher_reply_pt   handler;
+
+    rc = p->rc;
+    handler = p->handler;
+    to = p->data;
+
+    if (p->timer.timer_set) {
+        ngx_del_timer(&p->timer);
+    }
+
+    ngx_queue_remove(&p->queue);
+    ngx_queue_insert_head(&rc->unused, &p->queue);
+
+    if (r == NULL && rc->ready) {
+        rc->ready = 0;
+        rc->lost = 1;
+    }
+
+    if (handler == NULL) {
+        return;
+    }
+
+    handling = rc->handling;
+    rc->handling = 1;
+
+    if (r == NULL) {
+        handler(to, NULL);
+
+    } else if (!rc->ready && ((redisReply *) r)->type == REDIS_REPLY_ERROR) {
+
+        /* AUTH or PING: refused, loading, ... */
+
+        ngx_http_usher_redis_say(rc, 0, ((redisReply *) r)->str,
+                                 ((redisReply *) r)->len);
+        ngx_http_usher_redis_drop(rc, "refused");
+
+    } else if (ngx_http_usher_redis_convert(rc, r, &reply) != NGX_OK) {
+        ngx_http_usher_redis_drop(rc, "sent a reply that cannot be held");
+        handler(to, NULL);
+
+    } else {
+        handler(to, &reply);
+    }
+
+    rc->handling = handling;
+
+    ngx_reset_pool(rc->pool);
+}
+
+
+static ngx_int_t
+ngx_http_usher_redis_convert(ngx_http_usher_redis_t *rc, redisReply *r,
+    ngx_http_usher_reply_t *reply)
+{
+    size_t  i;
+
+    ngx_memzero(reply, sizeof(ngx_http_usher_reply_t));
+
+    switch (r->type) {
+
+    case REDIS_REPLY_NIL:
+        reply->type = NGX_HTTP_USHER_REDIS_NIL;
+        return NGX_OK;
+
+    case REDIS_REPLY_INTEGER:
+        reply->type = NGX_HTTP_USHER_REDIS_INTEGER;
+        reply->integer = r->integer;
+        return NGX_OK;
+
+    case REDIS_REPLY_ARRAY:
+        reply->type = NGX_HTTP_USHER_REDIS_ARRAY;
+        break;
+
+    case REDIS_REPLY_STATUS:
+        reply->type = NGX_HTTP_USHER_REDIS_STATUS;
+        break;
+
+    case REDIS_REPLY_ERROR:
+        reply->type = NGX_HTTP_USHER_REDIS_ERROR;
+        break;
+
+    default:
+        reply->type = NGX_HTTP_USHER_REDIS_STRING;
+    }
+
+    if (reply->type != NGX_HTTP_USHER_REDIS_ARRAY) {
+        reply->str.data = (u_char *) r->str;
+        reply->str.len = r->len;
+        return NGX_OK;
+    }
+
+    if (r->elements == 0) {
+        return NGX_OK;
+    }
+
+    reply->n = r->elements;
+    reply->elements = ngx_palloc(rc->pool,
+                                 r->elements * sizeof(ngx_http_usher_reply_t));
+    if (reply->elements == NULL) {
+        return NGX_ERROR;
+    }
+
+    for (i = 0; i < r->elements; i++) {
+        if (ngx_http_usher_redis_convert(rc, r->element[i],
+                                         &reply->elements[i])
+            != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
+    }
+
+    return NGX_OK;
+}
+
+
+/* A command's time has passed. */
+
+static void
+ngx_http_usher_redis_late(ngx_event_t *ev)
+{
+    ngx_http_usher_redis_pending_t *p = ev->data;
+
+    ngx_http_usher_redis_drop(p->rc, "did not answer in time");
+}
+
+
+/* ---- hiredis on nginx's events */
+
+
+ngx_int_t
+ngx_http_usher_redis_attach(ngx_http_usher_redis_t *rc,
+    redisAsyncContext *ac, redisConnectCallback *connected)
+{
+    int                fd;
+    ngx_connection_t  *c;
+
+    fd = ac->c.fd;
+
+    if (fcntl(fd, F_SETFD, FD_CLOEXEC) == -1) {
+        return NGX_ERROR;
+    }
+
+    c = ngx_get_connection(fd, rc->log);
+    if (c == NULL) {
+        return NGX_ERROR;
+    }
+
+    c->data = rc;
+    c->read->handler = ngx_http_usher_redis_readable;
+    c->read->log = rc->log;
+    c->write->handler = ngx_http_usher_redis_writable;
+    c->write->log = rc->log;
+
+    rc->c = c;
+    rc->ac = ac;
+    rc->connected = 0;
+    rc->drop = 0;
+
+    ac->data = rc;
+    ac->ev.data = rc;
+    ac->ev.addRead = ngx_http_usher_redis_add_read;
+    ac->ev.delRead = ngx_http_usher_redis_del_read;
+    ac->ev.addWrite = ngx_http_usher_redis_add_write;
+    ac->ev.delWrite = ngx_http_usher_redis_del_write;
+    ac->ev.cleanup = ngx_http_usher_redis_cleanup;
+
+    /* from here on cleanup() is called when ac goes */
+
+    if (redisAsyncSetConnectCallback(ac, connected) != REDIS_OK) {
+        return NGX_ERROR;
+    }
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_http_usher_redis_readable(ngx_event_t *ev)
+{
+    ngx_connection_t        *c;
+    ngx_http_usher_redis_t  *rc;
+
+    c = ev->data;
+    rc = c->data;
+
+    if (rc->ac) {
+        redisAsyncHandleRead(rc->ac);
+    }
+}
+
+
+static void
+ngx_http_usher_redis_writable(ngx_event_t *ev)
+{
+    ngx_connection_t        *c;
+    ngx_http_usher_redis_t  *rc;
+
+    c = ev->data;
+    rc = c->data;
+
+    if (rc->ac) {
+        rc->flushing = 1;
+        redisAsyncHandleWrite(rc->ac);
+        rc->flushing = 0;
+    }
+}
+
+
+void
+ngx_http_usher_redis_flush(ngx_event_t *ev)
+{
+    ngx_http_usher_redis_t *rc = ev->data;
+
+    if (rc->ac) {
+        rc->flushing = 1;
+        redisAsyncHandleWrite(rc->ac);
+        rc->flushing = 0;
+    }
+}
+
+
+static void
+ngx_http_usher_redis_add_read(void *data)
+{
+    ngx_http_usher_redis_t *rc = data;
+
+    if (!rc->c->read->active) {
+        (void) ngx_add_event(rc->c->read, NGX_READ_EVENT, NGX_LEVEL_EVENT);
+    }
+}
+
+
+static void
+ngx_http_usher_redis_del_read(void *data)
+{
+    ngx_http_usher_redis_t *rc = data;
+
+    if (rc->c->read->active) {
+        (void) ngx_del_event(rc->c->read, NGX_READ_EVENT, 0);
+    }
+}
+
+
+static void
+ngx_http_usher_redis_add_write(void *data)
+{
+    ngx_http_usher_redis_t *rc = data;
+
+    if (rc->connected && !rc->flushing) {
+        ngx_post_event(&rc->flush, &ngx_posted_events);
+        return;
+    }
+
+    if (!rc->c->write->active) {
+        (void) ngx_add_event(rc->c->write, NGX_WRITE_EVENT, NGX_LEVEL_EVENT);
+    }
+}
+
+
+static void
+ngx_http_usher_redis_del_write(void *data)
+{
+    ngx_http_usher_redis_t *rc = data;
+
+    if (rc->c->write->active) {
+        (void) ngx_del_event(rc->c->write, NGX_WRITE_EVENT, 0);
+    }
+}
+
+
+static void
+ngx_http_usher_redis_cleanup(void *data)
+{
+    ngx_http_usher_redis_t *rc = data;
+
+    ngx_connection_t  *c;
+
+    c = rc->c;
+
+    ngx_http_usher_redis_del_read(rc);
+    ngx_http_usher_redis_del_write(rc);
+
+    if (c->read->posted) {
+        ngx_delete_posted_event(c->read);
+    }
+
+    if (c->write->posted) {
+        ngx_delete_posted_event(c->write);
+    }
+
+    /* events of it that this turn of the loop still holds are stale then */
+
+    ngx_free_connection(c);
+    c->fd = (ngx_socket_t) -1;
+
+    ngx_http_usher_redis_gone(rc);
+}
