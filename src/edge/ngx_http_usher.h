@@ -400,10 +400,9 @@ typedef struct ngx_http_usher_saved_s  ngx_http_usher_saved_t;
 
 /* State of a main request; survives internal redirects. */
 typedef struct {
-    unsigned                 looked:1;       /* credential was searched for */
     unsigned                 found:1;        /* credential is set */
     unsigned                 hashed:1;       /* digest is set */
-    unsigned                 unknown:1;      /* no key has this digest */
+    unsigned                 reserved:1;     /* journal has room for it */
     unsigned                 failed:1;       /* failure limiter was charged */
     unsigned                 throttled:1;    /* and was over its rate */
     unsigned                 counted:1;      /* in requests_admitted */
@@ -411,9 +410,11 @@ typedef struct {
     unsigned                 plan_charged:1; /* policies of the plan were */
     unsigned                 evented:1;      /* an usher directive was on */
     ngx_http_usher_auth_e    auth;
+    ngx_http_usher_auth_e    bad;            /* of the credential alone */
     ngx_http_usher_limit_e   limit;
     ngx_uint_t               units;          /* charged by the plan */
-    ngx_uint_t               turn;           /* worker's, at key's look-up */
+    ngx_uint_t               turn;           /* the worker's, and the time, */
+    ngx_msec_t               when;           /* when key was looked up */
     uint64_t                 number;         /* of the request id; 0: none */
     uint64_t                 charged[2];     /* bits: named limits charged */
     ngx_str_t                credential;     /* never log */

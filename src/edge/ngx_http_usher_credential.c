@@ -1,0 +1,813 @@
+
+/*
+ * ngx_http_usher_credential.c - finds the key that a request carries, and
+ * keeps it out of logs and other servers.
+ *
+ * DESIGN
+ *
+ * A credential is read from the list of headers, not from variables, so that
+ * no variable caches it.  The header that carried it leaves that list before
+ * anything is proxied (usher_credential_strip), and in the log phase at the
+ * latest.  Elements of the list never move, because r->headers_in points to
+ * some: a part of the list is split instead.
+ *
+ * An argument that may carry a key is known by name per server.  What looks
+ * like a key in it is taken out in the post-read phase, before a location is
+ * chosen, and overwritten where it stands: the request line, the URI and the
+ * arguments.  "Looks like" is generous (anything with _live_ or _test_ in
+ * it), because a mistyped key in a log still betrays the real one.
+ */
+
+
+#include "ngx_http_usher_request.h"
+
+#include <openssl/evp.h>
+
+
+#define ngx_http_usher_dash(c)  ((c) == '-' ? '_' : (c))
+
+
+static ngx_int_t ngx_http_usher_take(ngx_http_usher_ctx_t *ctx,
+    ngx_str_t *value);
+static ngx_uint_t ngx_http_usher_bearer(ngx_str_t *value);
+static void ngx_http_usher_trim(ngx_str_t *value);
+static ngx_uint_t ngx_http_usher_named(ngx_table_elt_t *h, ngx_str_t *name);
+static ngx_int_t ngx_http_usher_find_header(ngx_http_request_t *r,
+    ngx_http_usher_ctx_t *ctx, ngx_str_t *name);
+static ngx_int_t ngx_http_usher_find_argument(ngx_http_request_t *r,
+    ngx_http_usher_ctx_t *ctx, ngx_str_t *name);
+static ngx_int_t ngx_http_usher_find_variable(ngx_http_request_t *r,
+    ngx_http_usher_ctx_t *ctx, ngx_int_t index);
+static ngx_int_t ngx_http_usher_remove_header(ngx_http_request_t *r,
+    ngx_http_usher_source_t *source);
+static ngx_int_t ngx_http_usher_list_delete(ngx_list_t *list,
+    ngx_list_part_t *prev, ngx_list_part_t *part, ngx_uint_t i);
+static ngx_int_t ngx_http_usher_hide(ngx_http_request_t *r, ngx_str_t *text,
+    ngx_array_t *names, ngx_uint_t save);
+static ngx_int_t ngx_http_usher_save(ngx_http_request_t *r, ngx_str_t *name,
+    u_char *value, size_t len);
+static ngx_uint_t ngx_http_usher_like_key(u_char *value, size_t len);
+static ngx_int_t ngx_http_usher_source(ngx_conf_t *cf,
+    ngx_http_usher_source_t *source, ngx_str_t *name);
+static ngx_int_t ngx_http_usher_add_argument(ngx_conf_t *cf,
+    ngx_str_t *name);
+
+
+/* Of this process; OpenSSL fetches the algorithm anew on one-shot calls. */
+static EVP_MD      *ngx_http_usher_sha256;
+static EVP_MD_CTX  *ngx_http_usher_sha256_ctx;
+
+
+ngx_int_t
+ngx_http_usher_find_credential(ngx_http_request_t *r,
+    ngx_http_usher_ctx_t *ctx)
+{
+    ngx_int_t                   rc;
+    ngx_str_t                   value;
+    ngx_uint_t                  i;
+    ngx_http_usher_source_t    *source;
+    ngx_http_usher_loc_conf_t  *ulcf;
+
+    ulcf = ngx_http_get_module_loc_conf(r, ngx_http_usher_module);
+
+    source = ulcf->sources->elts;
+
+    for (i = 0; i < ulcf->sources->nelts; i++) {
+
+        switch (source[i].from) {
+
+        case NGX_HTTP_USHER_FROM_BEARER:
+
+            if (r->headers_in.authorization == NULL) {
+                continue;
+            }
+
+            value = r->headers_in.authorization->value;
+
+            if (!ngx_http_usher_bearer(&value)) {
+                continue;
+            }
+
+            rc = ngx_http_usher_take(ctx, &value);
+            break;
+
+        case NGX_HTTP_USHER_FROM_HEADER:
+            rc = ngx_http_usher_find_header(r, ctx, &source[i].name);
+            break;
+
+        case NGX_HTTP_USHER_FROM_ARGUMENT:
+            rc = ngx_http_usher_find_argument(r, ctx, &source[i].name);
+            break;
+
+        default: /* NGX_HTTP_USHER_FROM_VARIABLE */
+            rc = ngx_http_usher_find_variable(r, ctx, source[i].index);
+            break;
+        }
+
+        if (rc != NGX_OK) {
+            return rc;
+        }
+    }
+
+    return NGX_OK;
+}
+
+
+/* One credential more: the first, the same again, or a conflict. */
+
+static ngx_int_t
+ngx_http_usher_take(ngx_http_usher_ctx_t *ctx, ngx_str_t *value)
+{
+    if (value->len == 0) {
+        return NGX_OK;
+    }
+
+    if (!ctx->found) {
+        ctx->found = 1;
+        ctx->credential = *value;
+        return NGX_OK;
+    }
+
+    if (ctx->credential.len == value->len
+        && ngx_memcmp(ctx->credential.data, value->data, value->len) == 0)
+    {
+        return NGX_OK;
+    }
+
+    return NGX_DECLINED;
+}
+
+
+/* Cuts the scheme off; 0 if it is another one. */
+
+static ngx_uint_t
+ngx_http_usher_bearer(ngx_str_t *value)
+{
+    if (value->len < 6
+        || ngx_strncasecmp(value->data, (u_char *) "Bearer", 6) != 0
+        || (value->len > 6 && value->data[6] != ' '))
+    {
+        return 0;
+    }
+
+    value->data += 6;
+    value->len -= 6;
+
+    ngx_http_usher_trim(value);
+
+    return 1;
+}
+
+
+static void
+ngx_http_usher_trim(ngx_str_t *value)
+{
+    while (value->len && value->data[0] == ' ') {
+        value->data++;
+        value->len--;
+    }
+
+    while (value->len && value->data[value->len - 1] == ' ') {
+        value->len--;
+    }
+}
+
+
+/* Whether h is the header of the variable $http_<name>. */
+
+static ngx_uint_t
+ngx_http_usher_named(ngx_table_elt_t *h, ngx_str_t *name)
+{
+    size_t  i;
+
+    if (h->key.len != name->len) {
+        return 0;
+    }
+
+    for (i = 0; i < name->len; i++) {
+        if (ngx_http_usher_dash(h->lowcase_key[i]) != name->data[i]) {
+            return 0;
+        }
+    }
+
+    return 1;
+}
+
+
+static ngx_int_t
+ngx_http_usher_find_header(ngx_http_request_t *r, ngx_http_usher_ctx_t *ctx,
+    ngx_str_t *name)
+{
+    ngx_str_t         value;
+    ngx_uint_t        i;
+    ngx_list_part_t  *part;
+    ngx_table_elt_t  *h;
+
+    for (part = &r->headers_in.headers.part; part; part = part->next) {
+
+        h = part->elts;
+
+        for (i = 0; i < part->nelts; i++) {
+
+            if (!ngx_http_usher_named(&h[i], name)) {
+                continue;
+            }
+
+            value = h[i].value;
+            ngx_http_usher_trim(&value);
+
+            if (ngx_http_usher_take(ctx, &value) != NGX_OK) {
+                return NGX_DECLINED;
+            }
+        }
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_usher_find_argument(ngx_http_request_t *r, ngx_http_usher_ctx_t *ctx,
+    ngx_str_t *name)
+{
+    ngx_str_t                value;
+    ngx_uint_t               saved;
+    ngx_http_usher_saved_t  *s;
+
+    saved = 0;
+
+    for (s = ctx->saved; s; s = s->next) {
+
+        if (s->name.len == name->len
+            && ngx_strncasecmp(s->name.data, name->data, name->len) == 0)
+        {
+            saved = 1;
+
+            if (ngx_http_usher_take(ctx, &s->value) != NGX_OK) {
+                return NGX_DECLINED;
+            }
+        }
+    }
+
+    if (saved
+        || ngx_http_arg(r, name->data, name->len, &value) != NGX_OK)
+    {
+        return NGX_OK;
+    }
+
+    return ngx_http_usher_take(ctx, &value);
+}
+
+
+static ngx_int_t
+ngx_http_usher_find_variable(ngx_http_request_t *r, ngx_http_usher_ctx_t *ctx,
+    ngx_int_t index)
+{
+    ngx_str_t                   value;
+    ngx_http_variable_value_t  *vv;
+
+    vv = ngx_http_get_flushed_variable(r, index);
+
+    if (vv == NULL) {
+        return NGX_ERROR;
+    }
+
+    if (vv->not_found) {
+        return NGX_OK;
+    }
+
+    value.len = vv->len;
+    value.data = vv->data;
+
+    return ngx_http_usher_take(ctx, &value);
+}
+
+
+ngx_int_t
+ngx_http_usher_strip(ngx_http_request_t *r, ngx_http_usher_loc_conf_t *ulcf)
+{
+    ngx_str_t                   value;
+    ngx_uint_t                  i;
+    ngx_http_usher_source_t    *source;
+    ngx_http_variable_value_t  *vv;
+
+    source = ulcf->sources->elts;
+
+    for (i = 0; i < ulcf->sources->nelts; i++) {
+
+        if (source[i].from == NGX_HTTP_USHER_FROM_BEARER) {
+
+            if (r->headers_in.authorization == NULL) {
+                continue;
+            }
+
+            value = r->headers_in.authorization->value;
+
+            if (!ngx_http_usher_bearer(&value)) {
+                continue;
+            }
+
+            r->headers_in.authorization = NULL;
+
+        } else if (source[i].from != NGX_HTTP_USHER_FROM_HEADER) {
+            continue;
+        }
+
+        if (ngx_http_usher_remove_header(r, &source[i]) != NGX_OK) {
+            return NGX_ERROR;
+        }
+
+        /* what a rewrite may have cached already */
+
+        vv = &r->variables[source[i].index];
+        vv->valid = 0;
+        vv->not_found = 0;
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_usher_remove_header(ngx_http_request_t *r,
+    ngx_http_usher_source_t *source)
+{
+    ngx_str_t         value;
+    ngx_uint_t        i;
+    ngx_list_t       *list;
+    ngx_list_part_t  *part, *prev;
+    ngx_table_elt_t  *h;
+
+    list = &r->headers_in.headers;
+
+again:
+
+    prev = NULL;
+
+    for (part = &list->part; part; part = part->next) {
+
+        h = part->elts;
+
+        for (i = 0; i < part->nelts; i++) {
+
+            if (!ngx_http_usher_named(&h[i], &source->name)) {
+                continue;
+            }
+
+            if (source->from == NGX_HTTP_USHER_FROM_BEARER) {
+                value = h[i].value;
+
+                if (!ngx_http_usher_bearer(&value)) {
+                    continue;
+                }
+            }
+
+            if (ngx_http_usher_list_delete(list, prev, part, i) != NGX_OK) {
+                return NGX_ERROR;
+            }
+
+            goto again;
+        }
+
+        prev = part;
+    }
+
+    return NGX_OK;
+}
+
+
+/*
+ * Takes element i out without moving another.  nginx takes it that no part
+ * but the first is empty, and that a push to the last part may go on up to
+ * list->nalloc elements: so that is lowered where the part lost room.
+ */
+
+static ngx_int_t
+ngx_http_usher_list_delete(ngx_list_t *list, ngx_list_part_t *prev,
+    ngx_list_part_t *part, ngx_uint_t i)
+{
+    u_char           *elts;
+    ngx_list_part_t  *tail;
+
+    if (i == part->nelts - 1 && (i > 0 || prev == NULL)) {
+        part->nelts--;
+        return NGX_OK;
+    }
+
+    elts = part->elts;
+
+    if (i == 0 && part->nelts == 1) {
+        prev->next = part->next;
+
+        if (list->last == part) {
+            list->last = prev;
+            list->nalloc = prev->nelts ? prev->nelts : 1;
+        }
+
+        return NGX_OK;
+    }
+
+    if (i == 0) {
+        part->elts = elts + list->size;
+        part->nelts--;
+
+        if (list->last == part) {
+            list->nalloc = part->nelts;
+        }
+
+        return NGX_OK;
+    }
+
+    tail = ngx_palloc(list->pool, sizeof(ngx_list_part_t));
+    if (tail == NULL) {
+        return NGX_ERROR;
+    }
+
+    tail->elts = elts + (i + 1) * list->size;
+    tail->nelts = part->nelts - i - 1;
+    tail->next = part->next;
+
+    part->nelts = i;
+    part->next = tail;
+
+    if (list->last == part) {
+        list->last = tail;
+        list->nalloc = tail->nelts;
+    }
+
+    return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_http_usher_hide_arguments(ngx_http_request_t *r)
+{
+    ngx_http_usher_srv_conf_t  *uscf;
+
+    uscf = ngx_http_get_module_srv_conf(r, ngx_http_usher_module);
+
+    if (uscf->arguments.nelts == 0 || r->args.len == 0) {
+        return NGX_DECLINED;
+    }
+
+    /*
+     * All three are the same bytes, or (the request line of HTTP/2) a copy;
+     * what was saved and overwritten is not found again.
+     */
+
+    if (ngx_http_usher_hide(r, &r->args, &uscf->arguments, 1) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    (void) ngx_http_usher_hide(r, &r->unparsed_uri, &uscf->arguments, 0);
+    (void) ngx_http_usher_hide(r, &r->request_line, &uscf->arguments, 0);
+
+    return NGX_DECLINED;
+}
+
+
+/*
+ * Overwrites each named argument of text whose value looks like a key; save:
+ * text is the arguments alone, and values are kept in the request's state.
+ */
+
+static ngx_int_t
+ngx_http_usher_hide(ngx_http_request_t *r, ngx_str_t *text,
+    ngx_array_t *names, ngx_uint_t save)
+{
+    u_char      *p, *end, *stop, *value;
+    ngx_str_t   *name;
+    ngx_uint_t   i;
+
+    p = text->data;
+    end = p + text->len;
+
+    if (!save) {
+        p = ngx_strlchr(p, end, '?');
+        if (p == NULL) {
+            return NGX_OK;
+        }
+
+        p++;
+    }
+
+    name = names->elts;
+
+    for ( /* void */ ; p < end; p = stop + 1) {
+
+        for (stop = p; stop < end; stop++) {
+            if (*stop == '&' || *stop == ' ') {
+                break;
+            }
+        }
+
+        for (i = 0; i < names->nelts; i++) {
+
+            if ((size_t) (stop - p) <= name[i].len
+                || p[name[i].len] != '='
+                || ngx_strncasecmp(p, name[i].data, name[i].len) != 0)
+            {
+                continue;
+            }
+
+            value = p + name[i].len + 1;
+
+            if (!ngx_http_usher_like_key(value, stop - value)) {
+                continue;
+            }
+
+            if (save
+                && ngx_http_usher_save(r, &name[i], value, stop - value)
+                   != NGX_OK)
+            {
+                return NGX_ERROR;
+            }
+
+            ngx_memset(value, 'x', stop - value);
+        }
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_usher_save(ngx_http_request_t *r, ngx_str_t *name, u_char *value,
+    size_t len)
+{
+    u_char                  *dst, *src;
+    ngx_http_usher_ctx_t    *ctx;
+    ngx_http_usher_saved_t  *s;
+
+    ctx = ngx_http_usher_ctx(r, 1);
+    if (ctx == NULL) {
+        return NGX_ERROR;
+    }
+
+    s = ngx_palloc(r->pool, sizeof(ngx_http_usher_saved_t));
+    if (s == NULL) {
+        return NGX_ERROR;
+    }
+
+    s->name = *name;
+
+    s->value.data = ngx_pnalloc(r->pool, len);
+    if (s->value.data == NULL) {
+        return NGX_ERROR;
+    }
+
+    src = value;
+    dst = s->value.data;
+
+    ngx_unescape_uri(&dst, &src, len, 0);
+
+    s->value.len = dst - s->value.data;
+
+    s->next = ctx->saved;
+    ctx->saved = s;
+
+    return NGX_OK;
+}
+
+
+/* Has _live_ or _test_ in it, however escaped. */
+
+static ngx_uint_t
+ngx_http_usher_like_key(u_char *value, size_t len)
+{
+    size_t   n, max;
+    u_char  *dst, *src, *stop, text[1024];
+
+    while (len) {
+        src = value;
+        dst = text;
+
+        max = ngx_min(len, sizeof(text));
+
+        ngx_unescape_uri(&dst, &src, max, 0);
+
+        n = dst - text;
+        stop = text + n;
+
+        for (dst = text; stop - dst >= 6; dst++) {
+            if (*dst == '_'
+                && (ngx_strncmp(dst, "_live_", 6) == 0
+                    || ngx_strncmp(dst, "_test_", 6) == 0))
+            {
+                return 1;
+            }
+        }
+
+        /* pieces overlap, so that a cut hides nothing */
+
+        if (max == len) {
+            break;
+        }
+
+        value += max - 32;
+        len -= max - 32;
+    }
+
+    return 0;
+}
+
+
+ngx_int_t
+ngx_http_usher_digest(ngx_str_t *text, u_char digest[USHER_KEY_DIGEST])
+{
+    unsigned int  len;
+
+    if (ngx_http_usher_sha256_ctx == NULL) {
+
+        if (ngx_http_usher_sha256 == NULL) {
+            ngx_http_usher_sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
+        }
+
+        ngx_http_usher_sha256_ctx = EVP_MD_CTX_new();
+    }
+
+    if (ngx_http_usher_sha256 == NULL || ngx_http_usher_sha256_ctx == NULL) {
+        return NGX_ERROR;
+    }
+
+    if (!EVP_DigestInit_ex2(ngx_http_usher_sha256_ctx, ngx_http_usher_sha256,
+                            NULL)
+        || !EVP_DigestUpdate(ngx_http_usher_sha256_ctx, text->data, text->len)
+        || !EVP_DigestFinal_ex(ngx_http_usher_sha256_ctx, digest, &len))
+    {
+        return NGX_ERROR;
+    }
+
+    return NGX_OK;
+}
+
+
+void
+ngx_http_usher_digest_done(void)
+{
+    EVP_MD_CTX_free(ngx_http_usher_sha256_ctx);
+    EVP_MD_free(ngx_http_usher_sha256);
+
+    ngx_http_usher_sha256_ctx = NULL;
+    ngx_http_usher_sha256 = NULL;
+}
+
+
+char *
+ngx_http_usher_credential(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_usher_loc_conf_t *ulcf = conf;
+
+    ngx_str_t                *value;
+    ngx_uint_t                i;
+    ngx_http_usher_source_t  *source;
+
+    if (ulcf->sources != NGX_CONF_UNSET_PTR) {
+        return "is duplicate";
+    }
+
+    ulcf->sources = ngx_array_create(cf->pool, cf->args->nelts - 1,
+                                     sizeof(ngx_http_usher_source_t));
+    if (ulcf->sources == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    value = cf->args->elts;
+
+    for (i = 1; i < cf->args->nelts; i++) {
+
+        if (value[i].len < 2 || value[i].data[0] != '$') {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "\"%V\" is not a variable in \"%V\"",
+                               &value[i], &value[0]);
+            return NGX_CONF_ERROR;
+        }
+
+        value[i].data++;
+        value[i].len--;
+
+        source = ngx_array_push(ulcf->sources);
+
+        if (source == NULL
+            || ngx_http_usher_source(cf, source, &value[i]) != NGX_OK)
+        {
+            return NGX_CONF_ERROR;
+        }
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+ngx_array_t *
+ngx_http_usher_default_sources(ngx_conf_t *cf)
+{
+    ngx_uint_t                i;
+    ngx_array_t              *sources;
+    ngx_http_usher_source_t  *source;
+
+    static ngx_str_t  names[] = {
+        ngx_string("http_authorization"),
+        ngx_string("http_x_api_key")
+    };
+
+    sources = ngx_array_create(cf->pool, 2, sizeof(ngx_http_usher_source_t));
+    if (sources == NULL) {
+        return NULL;
+    }
+
+    for (i = 0; i < 2; i++) {
+        source = ngx_array_push(sources);
+
+        if (source == NULL
+            || ngx_http_usher_source(cf, source, &names[i]) != NGX_OK)
+        {
+            return NULL;
+        }
+    }
+
+    return sources;
+}
+
+
+/* The variable's name tells where to look. */
+
+static ngx_int_t
+ngx_http_usher_source(ngx_conf_t *cf, ngx_http_usher_source_t *source,
+    ngx_str_t *name)
+{
+    source->name = *name;
+
+    source->index = ngx_http_get_variable_index(cf, name);
+    if (source->index == NGX_ERROR) {
+        return NGX_ERROR;
+    }
+
+    if (name->len == sizeof("http_authorization") - 1
+        && ngx_strncasecmp(name->data, (u_char *) "http_authorization",
+                           name->len)
+           == 0)
+    {
+        source->from = NGX_HTTP_USHER_FROM_BEARER;
+        ngx_str_set(&source->name, "authorization");
+        return NGX_OK;
+    }
+
+    /* cookies stay where they are: other programs share that header */
+
+    if (name->len > 5
+        && ngx_strncasecmp(name->data, (u_char *) "http_", 5) == 0
+        && !(name->len == 11
+             && ngx_strncasecmp(name->data, (u_char *) "http_cookie", 11)
+                == 0))
+    {
+        source->from = NGX_HTTP_USHER_FROM_HEADER;
+
+        source->name.len = name->len - 5;
+        source->name.data = ngx_pnalloc(cf->pool, source->name.len);
+        if (source->name.data == NULL) {
+            return NGX_ERROR;
+        }
+
+        ngx_strlow(source->name.data, name->data + 5, source->name.len);
+
+        return NGX_OK;
+    }
+
+    if (name->len > 4
+        && ngx_strncasecmp(name->data, (u_char *) "arg_", 4) == 0)
+    {
+        source->from = NGX_HTTP_USHER_FROM_ARGUMENT;
+        source->name.data = name->data + 4;
+        source->name.len = name->len - 4;
+
+        return ngx_http_usher_add_argument(cf, &source->name);
+    }
+
+    source->from = NGX_HTTP_USHER_FROM_VARIABLE;
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_usher_add_argument(ngx_conf_t *cf, ngx_str_t *name)
+{
+    ngx_str_t                   *argument;
+    ngx_http_usher_srv_conf_t   *uscf;
+    ngx_http_usher_main_conf_t  *umcf;
+
+    umcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_usher_module);
+    uscf = ngx_http_conf_get_module_srv_conf(cf, ngx_http_usher_module);
+
+    umcf->arguments = 1;
+
+    argument = ngx_array_push(&uscf->arguments);
+    if (argument == NULL) {
+        return NGX_ERROR;
+    }
+
+    *argument = *name;
+
+    return NGX_OK;
+}

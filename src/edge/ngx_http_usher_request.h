@@ -1,0 +1,177 @@
+
+/*
+ * ngx_http_usher_request.h - what the files that handle requests (core,
+ * credential, auth, limit, event, variables, problem) share among them.
+ */
+
+
+#ifndef _NGX_HTTP_USHER_REQUEST_H_INCLUDED_
+#define _NGX_HTTP_USHER_REQUEST_H_INCLUDED_
+
+
+#include "ngx_http_usher.h"
+
+
+#define NGX_HTTP_USHER_EVENT_OFF     0
+#define NGX_HTTP_USHER_EVENT_ERRORS  1    /* status 400 and above */
+#define NGX_HTTP_USHER_EVENT_ON      2
+
+/* Bits of ctx->charged. */
+#define NGX_HTTP_USHER_LIMITS_MAX    128
+
+
+/* Where a credential may be. */
+typedef enum {
+    NGX_HTTP_USHER_FROM_BEARER = 0,       /* Authorization: Bearer */
+    NGX_HTTP_USHER_FROM_HEADER,
+    NGX_HTTP_USHER_FROM_ARGUMENT,
+    NGX_HTTP_USHER_FROM_VARIABLE
+} ngx_http_usher_from_e;
+
+
+typedef struct {
+    ngx_http_usher_from_e    from;
+    ngx_str_t                name;        /* header: as in $http_<name> */
+    ngx_int_t                index;       /* of the variable */
+} ngx_http_usher_source_t;
+
+
+/* A key that stood in the query string. */
+struct ngx_http_usher_saved_s {
+    ngx_http_usher_saved_t  *next;
+    ngx_str_t                name;        /* of the argument */
+    ngx_str_t                value;       /* unescaped */
+};
+
+
+typedef struct {
+    ngx_str_t                node;        /* escaped for an event */
+    unsigned                 arguments:1; /* some server has arguments */
+    unsigned                 plan:1;      /* $usher_plan is used */
+    ngx_str_t                first;       /* directive that needs the zone, */
+    ngx_str_t                file;        /* and where it stands */
+    ngx_uint_t               line;
+} ngx_http_usher_main_conf_t;
+
+
+typedef struct {
+    ngx_array_t              arguments;   /* ngx_str_t; may hold keys */
+} ngx_http_usher_srv_conf_t;
+
+
+typedef struct {
+    ngx_uint_t                 event;
+    ngx_flag_t                 strip;
+    unsigned                   active:1;    /* an usher directive is on */
+    ngx_str_t                  route;       /* escaped, if it is constant */
+    ngx_http_complex_value_t  *route_value;
+    ngx_http_complex_value_t  *request_id;
+    ngx_array_t               *sources;     /* ngx_http_usher_source_t */
+} ngx_http_usher_loc_conf_t;
+
+
+/* ---- ngx_http_usher_module.c */
+
+/* A directive that does nothing without an usher_zone was seen. */
+void ngx_http_usher_needs_zone(ngx_conf_t *cf, ngx_str_t *directive);
+
+/* The id of a request, 32 bytes and a NUL; number is drawn if it has none. */
+#define NGX_HTTP_USHER_REQUEST_ID  33
+u_char *ngx_http_usher_request_id(u_char *dst, uint64_t *number);
+
+/* Pushes a header of the response; value is not copied. */
+ngx_table_elt_t *ngx_http_usher_header(ngx_http_request_t *r, ngx_str_t *name,
+    ngx_str_t *value);
+
+/* A decimal number, at most NGX_INT64_LEN bytes; returns the end. */
+u_char *ngx_http_usher_decimal(u_char *dst, uint64_t value);
+
+ngx_str_t *ngx_http_usher_auth_word(ngx_http_usher_ctx_t *ctx);
+ngx_str_t *ngx_http_usher_limit_word(ngx_http_usher_ctx_t *ctx);
+
+/* "50r/s": units and the seconds of their window. */
+ngx_int_t ngx_http_usher_parse_rate(ngx_str_t *value, uint64_t *quota,
+    uint64_t *window);
+
+
+/* ---- ngx_http_usher_event.c */
+
+ngx_int_t ngx_http_usher_event_handler(ngx_http_request_t *r);
+ngx_int_t ngx_http_usher_event_escape(ngx_conf_t *cf, ngx_str_t *src,
+    size_t limit, ngx_str_t *dst);
+
+
+/* ---- ngx_http_usher_variables.c */
+
+ngx_int_t ngx_http_usher_add_variables(ngx_conf_t *cf);
+
+
+/* ---- ngx_http_usher_credential.c */
+
+char *ngx_http_usher_credential(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+
+/* The sources where no usher_credential is given. */
+ngx_array_t *ngx_http_usher_default_sources(ngx_conf_t *cf);
+
+/* Post-read phase: takes keys out of the query string. */
+ngx_int_t ngx_http_usher_hide_arguments(ngx_http_request_t *r);
+
+/*
+ * Searches for the credential: NGX_OK (ctx->credential is set, or there is
+ * none), NGX_DECLINED (two that differ) or NGX_ERROR.
+ */
+ngx_int_t ngx_http_usher_find_credential(ngx_http_request_t *r,
+    ngx_http_usher_ctx_t *ctx);
+
+/* Removes headers that carry a credential, and what variables cached. */
+ngx_int_t ngx_http_usher_strip(ngx_http_request_t *r,
+    ngx_http_usher_loc_conf_t *ulcf);
+
+/* SHA-256 with this process's context. */
+ngx_int_t ngx_http_usher_digest(ngx_str_t *text,
+    u_char digest[USHER_KEY_DIGEST]);
+void ngx_http_usher_digest_done(void);
+
+
+/* ---- ngx_http_usher_record.c */
+
+/* Looks up ctx->key, as ngx_http_usher_directory_key() does. */
+ngx_int_t ngx_http_usher_request_key(ngx_http_request_t *r,
+    ngx_http_usher_ctx_t *ctx);
+
+/* Makes sure that ctx->key->tat may be used now: NGX_OK, AGAIN, ERROR. */
+ngx_int_t ngx_http_usher_request_words(ngx_http_request_t *r,
+    ngx_http_usher_ctx_t *ctx);
+
+/*
+ * Looks up ctx->plan, which stays NULL if the key has none: NGX_OK, NGX_AGAIN,
+ * NGX_BUSY (cannot be known now) or NGX_ERROR.
+ */
+ngx_int_t ngx_http_usher_request_plan(ngx_http_request_t *r,
+    ngx_http_usher_ctx_t *ctx);
+
+
+/* ---- ngx_http_usher_problem.c */
+
+/* Retry-After; jittered when it is long. */
+ngx_int_t ngx_http_usher_retry_after(ngx_http_request_t *r, uint64_t seconds);
+
+/* src as the inside of a JSON string, new in the pool. */
+ngx_int_t ngx_http_usher_json(ngx_pool_t *pool, ngx_str_t *src,
+    ngx_str_t *dst);
+
+
+/* ---- ngx_http_usher_address.c */
+
+/* Whether the client's address is in one of the CIDRs of list. */
+ngx_uint_t ngx_http_usher_address_allowed(ngx_http_request_t *r,
+    ngx_str_t *list);
+
+/* What a limit by client counts: v4, or the /64 of v6; 0 for unix:. */
+#define NGX_HTTP_USHER_ADDRESS  8
+size_t ngx_http_usher_address_key(ngx_http_request_t *r,
+    u_char key[NGX_HTTP_USHER_ADDRESS]);
+
+
+#endif /* _NGX_HTTP_USHER_REQUEST_H_INCLUDED_ */
