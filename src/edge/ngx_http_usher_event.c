@@ -62,7 +62,7 @@ ngx_http_usher_event_handler(ngx_http_request_t *r)
         ngx_http_usher_journal_commit(p - line);
     }
 
-    /* with usher_credential_strip off the key is still there; the log is next */
+    /* with usher_credential_strip off the key is there; the log is next */
 
     if (ctx != NULL && ctx->found && !ulcf->strip) {
         (void) ngx_http_usher_strip(r, ulcf);

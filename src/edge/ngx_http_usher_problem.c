@@ -20,7 +20,7 @@
 #define NGX_HTTP_USHER_AS_EMPTY  2
 
 
-/* The quality (0 to 1000) a client gives a type, and how exactly it meant it. */
+/* The quality (0 to 1000) a client gives a type, and how exactly. */
 typedef struct {
     ngx_int_t  quality;
     ngx_int_t  level;          /* 0: not at all, 1: any, 2: main type, 3 */

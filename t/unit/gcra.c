@@ -85,7 +85,7 @@ main(void)
        && usher_gcra_seconds(SECOND) == 1
        && usher_gcra_seconds(SECOND + 1) == 2, "seconds are rounded up");
 
-    return done();
+    return tap_done();
 }
 
 
