@@ -595,7 +595,7 @@ as $$
         set owner = excluded.owner,
             until = clock_timestamp() + make_interval(secs => seconds),
             attempt = l.attempt + (l.owner <> excluded.owner)::integer
-        where l.owner = excluded.owner or l.until < clock_timestamp()
+        where l.owner in ('', excluded.owner) or l.until < clock_timestamp()
     returning l.attempt
 $$;
 
@@ -611,7 +611,7 @@ set search_path = pg_catalog, pg_temp
 as $$
     with given as (
         update usher.lease l
-        set owner = '', until = '-infinity'
+        set owner = '', until = clock_timestamp()
         where l.name = lease_drop.name and l.owner = lease_drop.owner
         returning 1
     )
