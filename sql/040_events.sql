@@ -378,6 +378,7 @@ begin
         tables := tables || r.table_name;
         days := days || r.day;
         counts := counts || found_n;
+        exit when clock_timestamp() > now() + interval '20 seconds';
     end loop;
 
     -- DETACH CONCURRENTLY cannot run in a function, and DROP needs the parent

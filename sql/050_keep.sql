@@ -2,11 +2,23 @@
 
 create function usher.keep_partitions()
 returns jsonb
-language sql security definer
+language plpgsql security definer
 set search_path = pg_catalog, pg_temp
 as $$
-    select jsonb_build_object('made', usher.partitions_ahead(),
-                              'dropped', usher.partition_retention())
+declare
+    made     integer := usher.partitions_ahead();
+    dropped  integer;
+begin
+    -- Whatever becomes of the old, the coming days stay made.
+    begin
+        dropped := usher.partition_retention();
+    exception
+        when query_canceled or others then
+            raise warning 'retention waits: %', sqlerrm;
+    end;
+
+    return jsonb_build_object('made', made, 'dropped', dropped);
+end
 $$;
 
 comment on function usher.keep_partitions() is
@@ -42,11 +54,14 @@ returns jsonb
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
 set lock_timeout = '2s'
+set work_mem = '64MB'
 as $$
 declare
+    since   timestamptz := clock_timestamp();
     closed  timestamptz;
     next    timestamptz;
-    folded  bigint;
+    taken   bigint;
+    folded  bigint := 0;
 begin
     -- Two steps, the second first seen by the next call: folding takes long
     -- and must not hold the row that every flush reads; and since the move
@@ -54,25 +69,35 @@ begin
     -- come to the hours that are folded here.
     select c.closed_until into closed from usher.usage_close c;
 
-    with gone as (
-        delete from usher.usage_delta d
-        where d.hour < closed
-        returning d.*
-    ), sums as (
-        insert into usher.usage as u
-        select g.hour, g.key_id, g.org_id, g.route, g.status,
-               sum(g.requests), sum(g.units), sum(g.bytes_sent),
-               sum(g.duration_ms)
-        from gone g
-        group by g.hour, g.key_id, g.org_id, g.route, g.status
-        order by g.hour, g.key_id, g.org_id, g.route, g.status
-        on conflict (hour, key_id, org_id, route, status) do update
-            set requests = u.requests + excluded.requests,
-                units = u.units + excluded.units,
-                bytes_sent = u.bytes_sent + excluded.bytes_sent,
-                duration_ms = u.duration_ms + excluded.duration_ms
-    )
-    select count(*) into folded from gone;
+    -- A share at a time, for some seconds: what is left after a long outage
+    -- is the next call's.
+    loop
+        with gone as (
+            delete from usher.usage_delta d
+            where d.ctid in (select c.ctid from usher.usage_delta c
+                             where c.hour < closed
+                             limit 500000)
+            returning d.*
+        ), sums as (
+            insert into usher.usage as u
+            select g.hour, g.key_id, g.org_id, g.route, g.status,
+                   sum(g.requests), sum(g.units), sum(g.bytes_sent),
+                   sum(g.duration_ms)
+            from gone g
+            group by g.hour, g.key_id, g.org_id, g.route, g.status
+            order by g.hour, g.key_id, g.org_id, g.route, g.status
+            on conflict (hour, key_id, org_id, route, status) do update
+                set requests = u.requests + excluded.requests,
+                    units = u.units + excluded.units,
+                    bytes_sent = u.bytes_sent + excluded.bytes_sent,
+                    duration_ms = u.duration_ms + excluded.duration_ms
+        )
+        select count(*) into taken from gone;
+
+        folded := folded + taken;
+        exit when taken = 0
+                  or clock_timestamp() > since + interval '10 seconds';
+    end loop;
 
     next := usher.usage_closable(clock_timestamp());
 
