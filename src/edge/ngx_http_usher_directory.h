@@ -55,6 +55,54 @@ typedef struct {
 extern ngx_str_t  ngx_http_usher_kinds[];
 ngx_uint_t ngx_http_usher_kind(ngx_str_t *name);
 
+extern ngx_http_usher_directory_t  ngx_http_usher_directory_data;
+
+
+/* ---- ngx_http_usher_directory_wait.c --------------------------------- */
+
+/*
+ * Suspends the request until the record was fetched: NGX_AGAIN.  NGX_OK: the
+ * old one, if known, serves.  NGX_BUSY, NGX_ABORT: as the look-up says.
+ */
+ngx_int_t ngx_http_usher_wait(ngx_http_request_t *r,
+    ngx_http_usher_directory_t *d, ngx_uint_t kind, ngx_str_t *id,
+    u_char *digest, ngx_uint_t known);
+void ngx_http_usher_wait_answer(ngx_http_usher_directory_t *d,
+    ngx_queue_t *waiters, ngx_uint_t failed);
+void ngx_http_usher_wait_resume(ngx_event_t *ev);
+void ngx_http_usher_wait_deadline(ngx_event_t *ev);
+
+
+/* ---- ngx_http_usher_directory_fetch.c -------------------------------- */
+
+/* A record on its way; lives until its command was answered. */
+typedef struct {
+    ngx_queue_t                       hash;      /* in fetches */
+    ngx_queue_t                       queue;     /* in queued, if not sent */
+    ngx_queue_t                       waiters;   /* by their link */
+    ngx_http_usher_fill_t             fill;
+    ngx_uint_t                        kind;
+    ngx_uint_t                        tries;
+    ngx_str_t                         id;        /* points into text */
+    u_char                            text[NGX_HTTP_USHER_ID_MAX];
+    u_char                            digest[USHER_KEY_DIGEST];
+    unsigned                          sent:1;
+} ngx_http_usher_fetch_t;
+
+ngx_http_usher_fetch_t *ngx_http_usher_fetch_find(
+    ngx_http_usher_directory_t *d, ngx_uint_t kind, ngx_str_t *id);
+/* Begins in queued; digest is NULL but for keys. */
+ngx_http_usher_fetch_t *ngx_http_usher_fetch_create(
+    ngx_http_usher_directory_t *d, ngx_uint_t kind, ngx_str_t *id,
+    u_char *digest);
+/*
+ * One MGET for n fetches, which are taken out of queued.  If it cannot be
+ * sent they are done, failed, and gone: NGX_ERROR.
+ */
+ngx_int_t ngx_http_usher_fetch_send(ngx_http_usher_directory_t *d,
+    ngx_http_usher_fetch_t **fetches, ngx_uint_t n);
+void ngx_http_usher_fetch_pace(ngx_event_t *ev);
+
 /* The word that counts changes of this record (of all with its hash). */
 ngx_atomic_t *ngx_http_usher_ticket(ngx_http_usher_shared_t *shared,
     ngx_uint_t kind, ngx_str_t *id);

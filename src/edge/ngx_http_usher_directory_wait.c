@@ -1,0 +1,502 @@
+
+/*
+ * ngx_http_usher_directory_wait.c - requests that wait for a record.
+ *
+ * DESIGN
+ *
+ * Budget.  A miss within the budget of its address and of the node is asked
+ * at once.  Beyond it the fetch waits in a queue that is asked every 5 ms in
+ * bulk: a flood of made-up keys costs one command per 128 of them, and a
+ * good key behind the same address waits some ms longer.  Those waiters may
+ * take three quarters of a worker's places; the rest is for others.  An
+ * unknown key makes a negative only, in an array of its own, so that a flood
+ * evicts no good key.  To ask again for a known key costs no budget.
+ *
+ * Waiters are linked from the request's pool cleanup, which unlinks them
+ * whenever the request goes.  They are resumed from a posted event, never
+ * from a reply's handler.  A request has one deadline, set when it first
+ * waits, however often it does.
+ */
+
+
+#include "ngx_http_usher_directory.h"
+
+
+#define NGX_HTTP_USHER_WAITERS       1024    /* of a worker */
+#define NGX_HTTP_USHER_WAITERS_POOR  768     /* of these beyond the budget */
+#define NGX_HTTP_USHER_DEADLINE      50      /* msec */
+#define NGX_HTTP_USHER_PATIENCE      1000    /* msec that a reconnect may take
+                                                before misses are refused */
+
+/* Misses per second: at this pace, and so many seconds' worth at once. */
+#define NGX_HTTP_USHER_NODE_RATE     5000
+#define NGX_HTTP_USHER_ADDRESS_RATE  100
+#define NGX_HTTP_USHER_BUDGET_BURST  2
+
+
+/* A request that waits or has waited; in its pool. */
+typedef struct {
+    ngx_queue_t                 queue;      /* in waiting or resumed */
+    ngx_queue_t                 link;       /* in the fetch's waiters */
+    ngx_http_request_t         *request;
+    ngx_msec_t                  deadline;   /* 0: has not waited yet */
+    unsigned                    waiting:1;  /* in waiting, linked */
+    unsigned                    resumed:1;  /* in resumed */
+    unsigned                    failed:1;   /* Redis could not say */
+    unsigned                    poor:1;     /* beyond the budget */
+} ngx_http_usher_waiter_t;
+
+
+static ngx_uint_t ngx_http_usher_wait_away(ngx_http_usher_directory_t *d,
+    ngx_http_usher_waiter_t *w, ngx_uint_t known);
+static ngx_int_t ngx_http_usher_wait_stale(ngx_http_usher_directory_t *d,
+    ngx_uint_t kind, ngx_uint_t away);
+static ngx_int_t ngx_http_usher_wait_suspend(ngx_http_usher_directory_t *d,
+    ngx_http_request_t *r, ngx_http_usher_waiter_t *w,
+    ngx_http_usher_fetch_t *fetch);
+static ngx_http_usher_waiter_t *ngx_http_usher_waiter(ngx_http_request_t *r);
+static void ngx_http_usher_wait_cleanup(void *data);
+static void ngx_http_usher_wait_unlink(ngx_http_usher_directory_t *d,
+    ngx_http_usher_waiter_t *w);
+static void ngx_http_usher_wait_wake(ngx_http_usher_directory_t *d,
+    ngx_http_usher_waiter_t *w);
+static ngx_uint_t ngx_http_usher_wait_poor(ngx_http_usher_directory_t *d,
+    ngx_http_request_t *r);
+static ngx_int_t ngx_http_usher_wait_charge(ngx_atomic_t *word,
+    ngx_uint_t rate);
+static void ngx_http_usher_wait_arm(ngx_http_usher_directory_t *d);
+
+
+/*
+ * The zone has no answer; known: it has an old one, which may serve as long
+ * as Redis cannot give a new one and stale has not passed.
+ */
+
+ngx_int_t
+ngx_http_usher_wait(ngx_http_request_t *r, ngx_http_usher_directory_t *d,
+    ngx_uint_t kind, ngx_str_t *id, u_char *digest, ngx_uint_t known)
+{
+    ngx_int_t                 rc;
+    ngx_uint_t                away;
+    ngx_http_usher_fetch_t   *fetch;
+    ngx_http_usher_waiter_t  *w;
+
+    w = ngx_http_usher_waiter(r);
+
+    if (w == NULL) {
+        return NGX_BUSY;
+    }
+
+    if (w->waiting || w->resumed) {
+        return NGX_AGAIN;
+    }
+
+    away = ngx_http_usher_wait_away(d, w, known);
+
+    if (known) {
+        rc = ngx_http_usher_wait_stale(d, kind, away);
+
+        if (rc != NGX_AGAIN) {
+            return rc;
+        }
+    }
+
+    if (away || d->nwaiting >= NGX_HTTP_USHER_WAITERS) {
+        return NGX_BUSY;
+    }
+
+    w->poor = known ? 0 : ngx_http_usher_wait_poor(d, r);
+
+    if (w->poor && d->npoor >= NGX_HTTP_USHER_WAITERS_POOR) {
+        ngx_http_usher_count(directory_refused);
+        return NGX_ABORT;
+    }
+
+    fetch = ngx_http_usher_fetch_find(d, kind, id);
+
+    if (fetch == NULL) {
+        fetch = ngx_http_usher_fetch_create(d, kind, id, digest);
+
+        if (fetch == NULL) {
+            return NGX_BUSY;
+        }
+    }
+
+    if (!fetch->sent && !w->poor && ngx_http_usher_redis_ready(d->redis)) {
+
+        /* otherwise it is sent at the next pace, or when connected */
+
+        if (ngx_http_usher_fetch_send(d, &fetch, 1) != NGX_OK) {
+            return NGX_BUSY;
+        }
+    }
+
+    return ngx_http_usher_wait_suspend(d, r, w, fetch);
+}
+
+
+/* Whether Redis need not be asked, or has had its time. */
+
+static ngx_uint_t
+ngx_http_usher_wait_away(ngx_http_usher_directory_t *d,
+    ngx_http_usher_waiter_t *w, ngx_uint_t known)
+{
+    if (d->redis == NULL || d->shared->refused) {
+        return 1;
+    }
+
+    if (w->failed) {
+        w->failed = 0;
+        return 1;
+    }
+
+    if (w->deadline
+        && (ngx_msec_int_t) (w->deadline - ngx_current_msec) <= 0)
+    {
+        return 1;
+    }
+
+    if (ngx_http_usher_redis_ready(d->redis)) {
+        return 0;
+    }
+
+    /* who is known does not wait for a connection */
+
+    return known || ngx_current_msec - d->lost_at > NGX_HTTP_USHER_PATIENCE;
+}
+
+
+/*
+ * NGX_OK: the old record serves.  NGX_AGAIN: a new one is to be asked for.
+ * NGX_BUSY: neither.
+ */
+
+static ngx_int_t
+ngx_http_usher_wait_stale(ngx_http_usher_directory_t *d, ngx_uint_t kind,
+    ngx_uint_t away)
+{
+    ngx_msec_t  age, raised, stale;
+
+    stale = d->conf->stale[kind];
+    age = ngx_current_msec - (ngx_msec_t) d->shared->heartbeat;
+    raised = ngx_current_msec - (ngx_msec_t) d->shared->raised;
+
+    if ((ngx_msec_int_t) age <= NGX_HTTP_USHER_FRESH) {
+
+        if (!away) {
+            return NGX_AGAIN;
+        }
+
+        /* the heartbeat goes on: what is old counts from when it became so */
+
+        if (stale != NGX_HTTP_USHER_FOREVER
+            && (ngx_msec_int_t) raised >= 0 && raised >= stale)
+        {
+            return NGX_BUSY;
+        }
+    }
+
+    /* without a heartbeat the caller has seen to stale */
+
+    ngx_http_usher_count(directory_stale);
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_usher_wait_suspend(ngx_http_usher_directory_t *d,
+    ngx_http_request_t *r, ngx_http_usher_waiter_t *w,
+    ngx_http_usher_fetch_t *fetch)
+{
+    if (ngx_handle_read_event(r->connection->read, 0) != NGX_OK) {
+        return NGX_BUSY;
+    }
+
+    if (w->deadline == 0) {
+        w->deadline = ngx_current_msec + NGX_HTTP_USHER_DEADLINE;
+
+        if (w->deadline == 0) {
+            w->deadline = 1;
+        }
+
+        ngx_queue_insert_tail(&d->waiting, &w->queue);
+
+    } else {
+
+        /* waits for the second time: its deadline is one of the first */
+
+        ngx_queue_insert_head(&d->waiting, &w->queue);
+    }
+
+    ngx_queue_insert_tail(&fetch->waiters, &w->link);
+
+    w->waiting = 1;
+    d->nwaiting++;
+
+    if (w->poor) {
+        d->npoor++;
+    }
+
+    r->read_event_handler = ngx_http_test_reading;
+    r->write_event_handler = ngx_http_request_empty_handler;
+
+    ngx_http_usher_count(directory_suspends);
+    ngx_http_usher_wait_arm(d);
+
+    return NGX_AGAIN;
+}
+
+
+/* Found or made; NULL without memory. */
+
+static ngx_http_usher_waiter_t *
+ngx_http_usher_waiter(ngx_http_request_t *r)
+{
+    ngx_pool_cleanup_t       *cln;
+    ngx_http_usher_waiter_t  *w;
+
+    for (cln = r->pool->cleanup; cln; cln = cln->next) {
+        if (cln->handler == ngx_http_usher_wait_cleanup) {
+            return cln->data;
+        }
+    }
+
+    cln = ngx_pool_cleanup_add(r->pool, sizeof(ngx_http_usher_waiter_t));
+
+    if (cln == NULL) {
+        return NULL;
+    }
+
+    w = cln->data;
+    ngx_memzero(w, sizeof(ngx_http_usher_waiter_t));
+
+    w->request = r;
+    cln->handler = ngx_http_usher_wait_cleanup;
+
+    return w;
+}
+
+
+static void
+ngx_http_usher_wait_cleanup(void *data)
+{
+    ngx_http_usher_waiter_t *w = data;
+
+    if (w->waiting) {
+        ngx_http_usher_wait_unlink(&ngx_http_usher_directory_data, w);
+    }
+
+    if (w->resumed) {
+        ngx_queue_remove(&w->queue);
+        w->resumed = 0;
+    }
+}
+
+
+static void
+ngx_http_usher_wait_unlink(ngx_http_usher_directory_t *d,
+    ngx_http_usher_waiter_t *w)
+{
+    ngx_queue_remove(&w->queue);
+    ngx_queue_remove(&w->link);
+
+    w->waiting = 0;
+    d->nwaiting--;
+
+    if (w->poor) {
+        d->npoor--;
+    }
+}
+
+
+/* Charges a miss; 1 if it goes beyond what its address or the node may. */
+
+static ngx_uint_t
+ngx_http_usher_wait_poor(ngx_http_usher_directory_t *d,
+    ngx_http_request_t *r)
+{
+    u_char                name[5 + 16];
+    u_char               *p;
+    size_t                len;
+    ngx_atomic_t         *word;
+    struct sockaddr_in   *sin;
+#if (NGX_HAVE_INET6)
+    struct sockaddr_in6  *sin6;
+#endif
+
+    p = ngx_cpymem(name, "miss:", 5);
+
+    switch (r->connection->sockaddr->sa_family) {
+
+#if (NGX_HAVE_INET6)
+    case AF_INET6:
+        sin6 = (struct sockaddr_in6 *) r->connection->sockaddr;
+
+        /* a site has a /64 at least; mapped addresses have their own end */
+
+        len = IN6_IS_ADDR_V4MAPPED(&sin6->sin6_addr) ? 16 : 8;
+        p = ngx_cpymem(p, sin6->sin6_addr.s6_addr, len);
+        break;
+#endif
+
+    case AF_INET:
+        sin = (struct sockaddr_in *) r->connection->sockaddr;
+        p = ngx_cpymem(p, &sin->sin_addr, 4);
+        break;
+
+    default:
+        break;
+    }
+
+    len = p - name;
+    word = ngx_http_usher_bucket(name, len);
+
+    if (word != NULL
+        && ngx_http_usher_wait_charge(word, NGX_HTTP_USHER_ADDRESS_RATE)
+           != NGX_OK)
+    {
+        return 1;
+    }
+
+    return ngx_http_usher_wait_charge(&d->shared->misses,
+                                           NGX_HTTP_USHER_NODE_RATE)
+           != NGX_OK;
+}
+
+
+/* GCRA.  Lost races leave the miss uncharged: this is a guard, no limit. */
+
+static ngx_int_t
+ngx_http_usher_wait_charge(ngx_atomic_t *word, ngx_uint_t rate)
+{
+    uint64_t           now, next;
+    ngx_atomic_uint_t  tat;
+
+    now = ngx_http_usher_monotonic();
+    tat = *word;
+    next = ngx_max((uint64_t) tat, now) + 1000000000 / rate;
+
+    if (next - now > (uint64_t) NGX_HTTP_USHER_BUDGET_BURST * 1000000000) {
+        return NGX_BUSY;
+    }
+
+    (void) ngx_atomic_cmp_set(word, tat, next);
+
+    return NGX_OK;
+}
+
+
+/* Whoever waited for a record goes on, and finds the zone's answer. */
+
+void
+ngx_http_usher_wait_answer(ngx_http_usher_directory_t *d,
+    ngx_queue_t *waiters, ngx_uint_t failed)
+{
+    ngx_queue_t              *q;
+    ngx_http_usher_waiter_t  *w;
+
+    while (!ngx_queue_empty(waiters)) {
+        q = ngx_queue_head(waiters);
+        w = ngx_queue_data(q, ngx_http_usher_waiter_t, link);
+
+        w->failed = failed;
+
+        ngx_http_usher_wait_wake(d, w);
+    }
+}
+
+
+static void
+ngx_http_usher_wait_wake(ngx_http_usher_directory_t *d,
+    ngx_http_usher_waiter_t *w)
+{
+    ngx_http_usher_wait_unlink(d, w);
+
+    w->resumed = 1;
+    ngx_queue_insert_tail(&d->resumed, &w->queue);
+
+    ngx_post_event(&d->resume, &ngx_posted_events);
+}
+
+
+void
+ngx_http_usher_wait_resume(ngx_event_t *ev)
+{
+    ngx_queue_t                 *q;
+    ngx_connection_t            *c;
+    ngx_http_request_t          *r;
+    ngx_http_usher_waiter_t     *w;
+    ngx_http_usher_directory_t  *d;
+
+    d = ev->data;
+
+    while (!ngx_queue_empty(&d->resumed)) {
+        q = ngx_queue_head(&d->resumed);
+        w = ngx_queue_data(q, ngx_http_usher_waiter_t, queue);
+
+        ngx_queue_remove(&w->queue);
+        w->resumed = 0;
+
+        r = w->request;
+        c = r->connection;
+
+        ngx_http_set_log_request(c->log, r);
+
+        r->read_event_handler = ngx_http_block_reading;
+        r->write_event_handler = ngx_http_core_run_phases;
+
+        ngx_http_core_run_phases(r);
+        ngx_http_run_posted_requests(c);
+    }
+}
+
+
+void
+ngx_http_usher_wait_deadline(ngx_event_t *ev)
+{
+    ngx_queue_t                 *q;
+    ngx_http_usher_waiter_t     *w;
+    ngx_http_usher_directory_t  *d;
+
+    d = ev->data;
+
+    while (!ngx_queue_empty(&d->waiting)) {
+        q = ngx_queue_head(&d->waiting);
+        w = ngx_queue_data(q, ngx_http_usher_waiter_t, queue);
+
+        if ((ngx_msec_int_t) (w->deadline - ngx_current_msec) > 0) {
+            break;
+        }
+
+        ngx_http_usher_count(directory_timeouts);
+
+        ngx_http_usher_wait_wake(d, w);
+    }
+
+    ngx_http_usher_wait_arm(d);
+}
+
+
+static void
+ngx_http_usher_wait_arm(ngx_http_usher_directory_t *d)
+{
+    ngx_queue_t              *q;
+    ngx_msec_int_t            left;
+    ngx_http_usher_waiter_t  *w;
+
+    if (ngx_queue_empty(&d->waiting)) {
+
+        if (d->deadline.timer_set) {
+            ngx_del_timer(&d->deadline);
+        }
+
+        return;
+    }
+
+    q = ngx_queue_head(&d->waiting);
+    w = ngx_queue_data(q, ngx_http_usher_waiter_t, queue);
+    left = (ngx_msec_int_t) (w->deadline - ngx_current_msec);
+
+    ngx_add_timer(&d->deadline, left > 0 ? (ngx_msec_t) left : 1);
+}
