@@ -99,6 +99,10 @@ sub new {
     chmod 0755, glob "$dir/bin/*";
     push @all, $self;
 
+    # also for what a test runs by itself
+
+    %ENV = (%ENV, %{ $self->san_env });
+
     return $self;
 }
 
