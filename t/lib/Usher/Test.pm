@@ -68,6 +68,10 @@ sub new {
     become_reaper();
     umask 022;
 
+    # whoever runs the tests may have a database of his own in mind
+
+    delete @ENV{grep { /^(PG|USHER_(ACTOR|DATABASE)$)/ } keys %ENV};
+
     my ($uid, $gid) = owner();
     my $dir = File::Temp::mkdtemp('/tmp/usher-XXXXXXXX');
     my $build = $ENV{USHER_BUILD} // 'build';
