@@ -1,0 +1,402 @@
+
+/*
+ * ngx_http_usher_journal.h - what the files of the journal share.
+ *
+ * DESIGN
+ *
+ * A process has one journal state, made at its first use and made anew when
+ * ngx_cycle changes (single process).  It holds the slots in its care: its
+ * own, to which it alone appends, and adopted ones, which only have to be
+ * shipped to their end.  Both are shipped by the same code.
+ *
+ *     _journal.c          append, reserve, parts; the hot path
+ *     _journal_module.c   the module, the state of the process
+ *     _journal_conf.c     usher_journal and its rules
+ *     _journal_slot.c     the own slot: creation, seals, switch of segments
+ *     _journal_segment.c  files of segments, in threads: spare, recycling
+ *     _journal_sync.c     group sync and the requests that wait for it
+ *     _journal_read.c     lines and holes of older segments, in threads
+ *     _journal_adopt.c    scan for slots without owner; retirement
+ *     _ship.c             entries, window, pipeline
+ *     _ship_ack.c         acknowledgements, repair of streams
+ *     _ship_fork.c        lines above a fork
+ *
+ * Positions of a slot, each at most the next:
+ *
+ *     acked      rows in PostgreSQL; may be set back
+ *     shipped    queued to Redis since the stream was last taken up
+ *     end        sealed; an adopted slot ends there
+ *     committed  appended (own slot)
+ *
+ * Threads never touch a slot or the state: a task carries copies, and what
+ * they made is taken over on the loop.  A slot is freed when no task and no
+ * reply refers to it any more.
+ */
+
+
+#ifndef _NGX_HTTP_USHER_JOURNAL_H_INCLUDED_
+#define _NGX_HTTP_USHER_JOURNAL_H_INCLUDED_
+
+
+#include <ngx_thread_pool.h>
+
+#include "ngx_http_usher.h"
+#include "usher_crc.h"
+#include "usher_segment.h"
+
+
+#define NGX_HTTP_USHER_SHIP_SIZE     (64 * 1024)     /* bytes of an entry */
+#define NGX_HTTP_USHER_SHIP_TICK     20              /* msec */
+#define NGX_HTTP_USHER_SHIP_QUEUE    (1024 * 1024)   /* unanswered bytes */
+#define NGX_HTTP_USHER_IDLE_TICK     1000            /* msec */
+#define NGX_HTTP_USHER_SLOTS_TIME    10000           /* usher:slots, msec */
+#define NGX_HTTP_USHER_READ_SIZE     (256 * 1024)    /* bytes of a read */
+#define NGX_HTTP_USHER_CHECK_MAX     30000           /* msec between checks */
+
+/* Segments left unsynced before a sync takes the whole file system. */
+#define NGX_HTTP_USHER_UNSYNCED       8
+
+#define NGX_HTTP_USHER_SYNC_OFF       0
+#define NGX_HTTP_USHER_SYNC_INTERVAL  1
+#define NGX_HTTP_USHER_SYNC_ALWAYS    2
+
+
+typedef struct ngx_http_usher_journal_s  ngx_http_usher_journal_t;
+typedef struct ngx_http_usher_slot_s     ngx_http_usher_slot_t;
+
+
+typedef struct {
+    ngx_str_t            path;         /* data NULL: no usher_journal */
+    uint64_t             size;         /* bytes on disk, of the node */
+    uint64_t             window;       /* bytes in Redis, of the node */
+    uint64_t             segment;      /* bytes of a segment's file */
+    ngx_msec_t           retain;       /* after the acknowledgement */
+    ngx_msec_t           interval;     /* of NGX_HTTP_USHER_SYNC_INTERVAL */
+    ngx_uint_t           sync;         /* NGX_HTTP_USHER_SYNC_* */
+    ngx_str_t            waits;        /* directive that needs sync, or "" */
+    ngx_thread_pool_t   *pool;
+} ngx_http_usher_journal_conf_t;
+
+
+/* A segment as the loop knows it. */
+typedef struct {
+    uint64_t             sequence;
+    uint64_t             base;         /* position of the first line */
+    uint64_t             end;          /* of the last sealed line */
+    uint64_t             chain;        /* at base */
+    ngx_msec_t           acked;        /* monotonic msec; 0: not yet */
+    unsigned             corrupt:1;    /* no valid header: all of it a hole */
+} ngx_http_usher_seg_t;
+
+
+/* A mapped segment. */
+typedef struct {
+    u_char              *map;          /* NULL: none */
+    ngx_fd_t             fd;
+    uint64_t             sequence;
+} ngx_http_usher_map_t;
+
+
+/* A stream entry to be.  Offsets are into the buffer it was read to. */
+typedef struct {
+    uint64_t             from;
+    uint64_t             end;
+    uint64_t             chain;        /* data: at from; hole: at end */
+    ngx_uint_t           lines;
+    u_char              *data;
+    const char          *hole;         /* reason; NULL: data */
+    unsigned             last:1;       /* end entry */
+} ngx_http_usher_entry_t;
+
+
+/* A task of the thread pool and its state; one run at a time. */
+typedef struct {
+    ngx_thread_task_t    task;
+    ngx_http_usher_slot_t  *slot;      /* NULL: of the journal */
+    ngx_http_usher_journal_t  *journal;
+    void               (*done)(void *self);
+    ngx_atomic_t         finished;     /* 1: the thread has left it */
+    unsigned             active:1;     /* posted, done() not yet called */
+} ngx_http_usher_task_t;
+
+
+/* Makes a spare segment: a new file, or an acknowledged one renamed. */
+typedef struct {
+    ngx_http_usher_task_t  task;       /* first */
+    int                  dir;
+    uint64_t             size;
+    uint64_t             sequence;
+    uint64_t             recycle;      /* sequence to be renamed; 0: new */
+    u_char               id[USHER_SLOT_ID];
+    const char          *boot;
+    ngx_http_usher_map_t  old;         /* to be unmapped; left by a switch */
+    ngx_http_usher_map_t  map;         /* result */
+    ngx_err_t            err;
+    unsigned             durable:1;    /* sync the directory */
+    unsigned             zeroed:1;     /* result: fallocate did not do */
+} ngx_http_usher_spare_t;
+
+
+typedef struct {
+    ngx_http_usher_task_t  task;       /* first */
+    int                  fds[NGX_HTTP_USHER_UNSYNCED + 1];
+                                       /* closed by the task */
+    ngx_uint_t           n;
+    int                  dirs[2];      /* to be synced once; -1: none */
+    uint64_t             position;     /* covered by this sync */
+    ngx_uint_t           generation;   /* of the own slot */
+    ngx_err_t            err;
+    unsigned             whole:1;      /* too many files: syncfs() */
+} ngx_http_usher_sync_t;
+
+
+#define NGX_HTTP_USHER_READ_ENTRIES  64
+
+/* Reads entries of one segment. */
+typedef struct {
+    ngx_http_usher_task_t  task;       /* first */
+    int                  dir;
+    uint64_t             size;         /* of the file */
+    u_char               id[USHER_SLOT_ID];
+    ngx_http_usher_seg_t  seg;
+    uint64_t             next_chain;   /* chain at seg.end, 0: not known */
+    uint64_t             from;         /* position wanted */
+    ngx_uint_t           hint;         /* first seal to look at */
+    uint64_t             hint_from;    /* for positions from here on */
+    ngx_uint_t           nentries;     /* result */
+    ngx_uint_t           current;      /* next to be shipped */
+    ngx_http_usher_entry_t  entries[NGX_HTTP_USHER_READ_ENTRIES];
+    u_char              *buffer;
+    size_t               allocated;
+    ngx_err_t            err;
+} ngx_http_usher_read_t;
+
+
+/* Removes files: segments below a sequence, or the whole slot. */
+typedef struct {
+    ngx_http_usher_task_t  task;       /* first */
+    int                  dir;          /* of the slot */
+    int                  parent;       /* of the journal */
+    uint64_t             first;        /* sequences to be unlinked */
+    uint64_t             last;
+    unsigned             all:1;        /* and lock and directory */
+    char                 name[USHER_SLOT_TEXT + 1];
+} ngx_http_usher_remove_t;
+
+
+struct ngx_http_usher_slot_s {
+    ngx_queue_t          queue;        /* of journal->slots */
+    ngx_http_usher_journal_t  *journal;
+    u_char               id[USHER_SLOT_ID];
+    char                 text[USHER_SLOT_TEXT + 1];
+    int                  lock;         /* flock is held while it is open */
+    int                  dir;
+    time_t               created;      /* or adopted */
+    uint64_t             segment;      /* bytes of each file */
+
+    ngx_http_usher_seg_t  *segs;       /* oldest first; own: last is written */
+    ngx_uint_t           nsegs;
+    ngx_uint_t           allocated;
+
+    uint64_t             end;          /* sealed */
+    uint64_t             end_chain;    /* chain at end; adopted: 0 unknown */
+    uint64_t             acked;
+    uint64_t             shipped;
+    uint64_t             nonce;        /* last rewind obeyed */
+    uint64_t             rewind;       /* nonce of a rewind not yet begun */
+    ngx_uint_t           hint;         /* seal of the mapped segment */
+    ngx_uint_t           epoch;        /* replies of older ones are void */
+    size_t               queued;       /* bytes without a reply */
+    uint64_t             counted;      /* its part of the process's window */
+
+    ngx_msec_t           check;        /* time of the next check */
+    ngx_msec_t           backoff;      /* between checks, msec */
+    ngx_msec_t           announce;     /* time of the next HSET */
+    ngx_msec_t           retry;        /* no shipping before; 0: none */
+    ngx_msec_t           delay;        /* of the next retry */
+    ngx_msec_t           done;         /* adopted: acked to the end since */
+
+    ngx_uint_t           refs;         /* replies and tasks */
+    ngx_uint_t           failures;     /* of reading, in a row */
+
+    unsigned             own:1;        /* may be appended to */
+    unsigned             adopted:1;    /* from another process */
+    unsigned             known:1;      /* ack was read on this connection */
+    unsigned             checked:1;    /* stream was compared since connect */
+    unsigned             asking:1;     /* GET of ack in flight */
+    unsigned             checking:1;   /* XINFO in flight */
+    unsigned             takeup:1;     /* next entry goes with MULTI DEL */
+    unsigned             foreign:1;    /* stream holds more than we do */
+    unsigned             ended:1;      /* end entry was queued */
+    unsigned             forked:1;
+    unsigned             closing:1;    /* adopted: being removed */
+    unsigned             gone:1;       /* free it when refs is 0 */
+    unsigned             stopped:1;    /* insane: reported, left alone */
+
+    ngx_http_usher_read_t   read;
+    ngx_http_usher_remove_t  remove;
+};
+
+
+struct ngx_http_usher_journal_s {
+
+    /* what open() and commit() touch */
+
+    u_char              *pos;          /* where the next line goes */
+    u_char              *limit;        /* where lines must end */
+    usher_segment_t     *head;         /* of the segment being written */
+    uint64_t             committed;
+    uint64_t             sealed;
+    ngx_uint_t           lines;        /* since the last seal */
+    volatile ngx_cycle_t  *cycle;
+    ngx_event_t          ship;         /* posted: 64 KB are there */
+    ngx_event_t          tick;         /* timer: 20 msec after a commit */
+
+    /* the rest */
+
+    ngx_http_usher_journal_conf_t  *conf;
+    ngx_http_usher_slot_t  *own;       /* NULL: none yet, or full */
+    ngx_http_usher_map_t  map;         /* of own's last segment */
+    ngx_http_usher_map_t  next;        /* spare, made ahead */
+    uint64_t             chain;        /* at sealed */
+    ngx_queue_t          slots;
+    ngx_http_usher_process_t  *figures;
+    ngx_http_usher_shared_t  *shared;
+
+    ngx_event_t          idle;         /* timer: every second */
+    ngx_event_t          sync_timer;
+    ngx_event_t          resume;       /* posted: waiters may go on */
+    ngx_queue_t          waiters;
+    uint64_t             synced;
+    uint64_t             wanted;       /* sync up to here at once */
+    int                  unsynced[NGX_HTTP_USHER_UNSYNCED];
+                                       /* segments left since the last sync */
+    ngx_uint_t           nunsynced;
+    ngx_http_usher_spare_t  spare;
+    ngx_http_usher_sync_t  sync;
+    ngx_uint_t           generation;   /* of the own slot: waiters' */
+
+    ngx_http_usher_redis_t  *redis;
+    int                  dir;          /* of conf->path, or -1 */
+    uint64_t             reserved;     /* bytes */
+    size_t               queued;       /* bytes sent without a reply */
+    ngx_msec_t           retry;        /* after trouble, no try before */
+    int64_t              drift;        /* size: seen by the last scan */
+    void                *scan;
+
+    unsigned             full:1;
+    unsigned             troubled:1;   /* said so */
+    unsigned             unsynced_dirs:1;  /* of the own slot */
+    unsigned             unsynced_more:1;  /* than unsynced[] holds */
+    unsigned             zeroed:1;     /* said so */
+    unsigned             sync_failed:1;
+    unsigned             closing:1;    /* of an older cycle */
+    unsigned             refused:1;    /* said that Redis refuses entries */
+};
+
+
+extern ngx_http_usher_journal_t  *ngx_http_usher_journal;
+
+
+/* A command without a reply yet. */
+typedef struct ngx_http_usher_sent_s  ngx_http_usher_sent_t;
+
+struct ngx_http_usher_sent_s {
+    ngx_http_usher_slot_t  *slot;
+    void               (*handler)(ngx_http_usher_sent_t *sent,
+                                  ngx_http_usher_reply_t *reply);
+    size_t               len;          /* bytes of lines */
+    uint64_t             shipped;      /* when it was sent, this included */
+    ngx_uint_t           epoch;
+    unsigned             last:1;       /* the end entry was sent before */
+    unsigned             exec:1;       /* reply to EXEC */
+};
+
+
+#define ngx_http_usher_room(j)                                                \
+    ((j)->pos <= (j)->limit ? (uint64_t) ((j)->limit - (j)->pos) : 0)
+
+
+/* _journal.c and _journal_module.c */
+u_char *ngx_http_usher_journal_room(size_t len);
+ngx_http_usher_journal_t *ngx_http_usher_journal_get(void);
+void ngx_http_usher_journal_trouble(ngx_http_usher_journal_t *j,
+    ngx_err_t err, const char *what);
+void ngx_http_usher_journal_well(ngx_http_usher_journal_t *j);
+ngx_int_t ngx_http_usher_task_post(ngx_http_usher_journal_t *j,
+    ngx_http_usher_task_t *t, ngx_http_usher_slot_t *s,
+    void (*work)(void *data, ngx_log_t *log), void (*done)(void *self));
+
+/* _journal_conf.c */
+char *ngx_http_usher_journal_directive(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_http_usher_journal_check(ngx_conf_t *cf,
+    ngx_http_usher_journal_conf_t *jcf);
+
+/* _journal_slot.c */
+ngx_int_t ngx_http_usher_slot_create(ngx_http_usher_journal_t *j);
+ngx_int_t ngx_http_usher_slot_switch(ngx_http_usher_journal_t *j);
+void ngx_http_usher_slot_spare(ngx_http_usher_journal_t *j);
+void ngx_http_usher_slot_seal(ngx_http_usher_journal_t *j);
+void ngx_http_usher_slot_close(ngx_http_usher_journal_t *j);
+void ngx_http_usher_slot_release(ngx_http_usher_slot_t *s);
+void ngx_http_usher_slot_trim(ngx_http_usher_slot_t *s, ngx_uint_t hurry);
+ngx_http_usher_seg_t *ngx_http_usher_slot_seg(ngx_http_usher_slot_t *s);
+ngx_http_usher_slot_t *ngx_http_usher_slot_alloc(ngx_http_usher_journal_t *j,
+    const u_char id[USHER_SLOT_ID]);
+const char *ngx_http_usher_boot(void);
+void ngx_http_usher_size_add(ngx_http_usher_journal_t *j, int64_t bytes);
+
+/* _journal_segment.c: threads */
+#define NGX_HTTP_USHER_SEG_NAME  24
+void ngx_http_usher_segment_name(char name[NGX_HTTP_USHER_SEG_NAME],
+    uint64_t sequence);
+void ngx_http_usher_segment_make(void *data, ngx_log_t *log);
+void ngx_http_usher_segment_unmap(ngx_http_usher_map_t *map, uint64_t size);
+void ngx_http_usher_segment_remove(void *data, ngx_log_t *log);
+ngx_int_t ngx_http_usher_pread(int fd, void *buf, size_t size, off_t offset);
+
+/* _journal_sync.c */
+void ngx_http_usher_sync_start(ngx_http_usher_journal_t *j);
+void ngx_http_usher_sync_timer(ngx_event_t *ev);
+void ngx_http_usher_sync_resume(ngx_event_t *ev);
+ngx_int_t ngx_http_usher_sync_wait(ngx_http_usher_journal_t *j,
+    ngx_http_request_t *r);
+void ngx_http_usher_sync_fail(ngx_http_usher_journal_t *j);
+
+/* _journal_read.c */
+ngx_int_t ngx_http_usher_read_start(ngx_http_usher_slot_t *s);
+uint64_t ngx_http_usher_read_end(int fd, usher_segment_t *head,
+    uint64_t size, const u_char id[USHER_SLOT_ID]);
+
+/* _journal_adopt.c */
+void ngx_http_usher_adopt_scan(ngx_http_usher_journal_t *j);
+void ngx_http_usher_adopt_retire(ngx_http_usher_slot_t *s);
+
+/* _ship.c */
+ngx_int_t ngx_http_usher_ship_init(ngx_http_usher_journal_t *j);
+void ngx_http_usher_ship_tick(ngx_event_t *ev);
+void ngx_http_usher_ship_posted(ngx_event_t *ev);
+void ngx_http_usher_ship_idle(ngx_http_usher_journal_t *j);
+ngx_uint_t ngx_http_usher_ship_pump(ngx_http_usher_slot_t *s);
+void ngx_http_usher_ship_window(ngx_http_usher_slot_t *s);
+void ngx_http_usher_ship_restart(ngx_http_usher_slot_t *s, uint64_t from);
+ngx_int_t ngx_http_usher_ship_command(ngx_http_usher_slot_t *s,
+    void (*handler)(ngx_http_usher_sent_t *sent,
+                    ngx_http_usher_reply_t *reply),
+    size_t len, ngx_uint_t argc, ngx_str_t *argv);
+
+/* _ship_ack.c */
+void ngx_http_usher_ack_read(ngx_http_usher_slot_t *s);
+void ngx_http_usher_ack_check(ngx_http_usher_slot_t *s);
+void ngx_http_usher_ack_announce(ngx_http_usher_slot_t *s);
+void ngx_http_usher_ack_finish(ngx_http_usher_slot_t *s);
+
+/* _ship_fork.c */
+void ngx_http_usher_fork_start(ngx_http_usher_slot_t *s, uint64_t position);
+ngx_int_t ngx_http_usher_fork_move(ngx_http_usher_slot_t *s,
+    ngx_http_usher_entry_t *e);
+void ngx_http_usher_fork_finish(ngx_http_usher_slot_t *s);
+
+
+#endif /* _NGX_HTTP_USHER_JOURNAL_H_INCLUDED_ */

@@ -1,0 +1,571 @@
+
+/*
+ * ngx_http_usher_journal_read.c - what lies in segments that are not mapped.
+ *
+ * A thread reads seals and lines with pread(), so that a bad block is an
+ * error and not a signal, checks every checksum, and makes stream entries of
+ * them: several seals to one entry up to 64 KB, a hole where a seal or its
+ * lines are corrupt.  The loop then ships the entries from the buffer.
+ *
+ * A dead process may have committed lines after its last seal.  They have no
+ * checksum and are shipped as they are: within one boot the page cache is
+ * the truth.
+ */
+
+
+#include "ngx_http_usher_journal.h"
+
+
+#define NGX_HTTP_USHER_READ_SEALS  128
+#define NGX_HTTP_USHER_READ_TRIES  10    /* of a bad block, one a second */
+
+
+/* The seals of a segment, read in runs. */
+typedef struct {
+    int            fd;
+    uint64_t       size;
+    uint64_t       first;              /* index of seals[0] */
+    ngx_uint_t     n;
+    ngx_int_t      failed;
+    usher_seal_t   seals[NGX_HTTP_USHER_READ_SEALS];
+} ngx_http_usher_seals_t;
+
+
+static void ngx_http_usher_read_work(void *data, ngx_log_t *log);
+static void ngx_http_usher_read_done(void *self);
+static void ngx_http_usher_read_entries(ngx_http_usher_read_t *rd, int fd);
+static ngx_int_t ngx_http_usher_read_seal(ngx_http_usher_read_t *rd, int fd,
+    usher_seal_t *seal, u_char *buf);
+static ngx_http_usher_entry_t *ngx_http_usher_read_hole(
+    ngx_http_usher_read_t *rd, uint64_t from, uint64_t end, uint64_t chain);
+static ngx_int_t ngx_http_usher_read_tail(ngx_http_usher_read_t *rd, int fd,
+    uint64_t from, uint64_t chain);
+static usher_seal_t *ngx_http_usher_read_nth(ngx_http_usher_seals_t *seals,
+    uint64_t i);
+static ngx_uint_t ngx_http_usher_read_lines(u_char *p, size_t len);
+
+
+/* Has a thread read from the position that is to be shipped next. */
+
+ngx_int_t
+ngx_http_usher_read_start(ngx_http_usher_slot_t *s)
+{
+    ngx_http_usher_seg_t   *seg;
+    ngx_http_usher_read_t  *rd;
+
+    rd = &s->read;
+
+    if (rd->task.active || rd->task.task.event.active || s->gone) {
+        return NGX_AGAIN;
+    }
+
+    seg = ngx_http_usher_slot_seg(s);
+
+    if (seg == NULL) {
+        return NGX_ERROR;
+    }
+
+    if (rd->seg.sequence != seg->sequence || s->shipped < rd->hint_from) {
+        rd->hint = 0;
+        rd->hint_from = 0;
+    }
+
+    rd->dir = s->dir;
+    rd->size = s->segment;
+    rd->seg = *seg;
+    rd->from = s->shipped;
+    rd->next_chain = (seg == &s->segs[s->nsegs - 1]) ? s->end_chain
+                                                     : seg[1].chain;
+    ngx_memcpy(rd->id, s->id, USHER_SLOT_ID);
+    rd->nentries = 0;
+    rd->current = 0;
+
+    return ngx_http_usher_task_post(s->journal, &rd->task, s,
+                                    ngx_http_usher_read_work,
+                                    ngx_http_usher_read_done);
+}
+
+
+static void
+ngx_http_usher_read_done(void *self)
+{
+    ngx_http_usher_read_t *rd = self;
+
+    ngx_http_usher_slot_t  *s;
+
+    s = rd->task.slot;
+
+    if (s->gone) {
+        return;
+    }
+
+    if (rd->err != 0) {
+
+        if (s->failures++ == 0) {
+            ngx_log_error(NGX_LOG_CRIT, ngx_cycle->log, rd->err,
+                          "usher journal: segment %uL of slot %s cannot "
+                          "be read", rd->seg.sequence, s->text);
+        }
+
+        if (s->failures < NGX_HTTP_USHER_READ_TRIES) {
+            s->retry = ngx_current_msec + NGX_HTTP_USHER_IDLE_TICK;
+            rd->nentries = 0;
+            return;
+        }
+
+        /* given up: its lines are a hole, and the rest goes on */
+
+        rd->nentries = 0;
+        ngx_http_usher_read_hole(rd, rd->from, rd->seg.end, rd->next_chain);
+    }
+
+    s->failures = 0;
+
+    (void) ngx_http_usher_ship_pump(s);
+}
+
+
+static void
+ngx_http_usher_read_work(void *data, ngx_log_t *log)
+{
+    ngx_http_usher_read_t *rd = data;
+
+    int   fd;
+    char  name[NGX_HTTP_USHER_SEG_NAME];
+
+    rd->err = 0;
+    rd->nentries = 0;
+
+    if (rd->seg.corrupt) {
+        ngx_http_usher_read_hole(rd, rd->from, rd->seg.end, rd->next_chain);
+        goto done;
+    }
+
+    ngx_http_usher_segment_name(name, rd->seg.sequence);
+
+    fd = openat(rd->dir, name, O_RDONLY|O_CLOEXEC|O_NOFOLLOW);
+
+    if (fd == -1) {
+        rd->err = ngx_errno;
+        goto done;
+    }
+
+    ngx_http_usher_read_entries(rd, fd);
+
+    (void) close(fd);
+
+done:
+
+    __atomic_store_n(&rd->task.finished, 1, __ATOMIC_RELEASE);
+}
+
+
+static void
+ngx_http_usher_read_entries(ngx_http_usher_read_t *rd, int fd)
+{
+    size_t                   used, len;
+    u_char                  *p;
+    uint64_t                 i, pos, max, chain;
+    ngx_int_t                rc;
+    usher_seal_t            *seal;
+    ngx_http_usher_entry_t  *e;
+    ngx_http_usher_seals_t   seals;
+
+    seals.fd = fd;
+    seals.size = rd->size;
+    seals.n = 0;
+    seals.failed = 0;
+
+    pos = rd->from;
+    chain = (pos == rd->seg.base) ? rd->seg.chain : 0;
+    max = rd->seg.end;
+    used = 0;
+    e = NULL;
+
+    for (i = rd->hint; pos < max; i++) {
+
+        seal = ngx_http_usher_read_nth(&seals, i);
+
+        if (seal == NULL) {
+            break;
+        }
+
+        /* what a recycled file held before lies at other positions */
+
+        if (seal->from < rd->seg.base || seal->end <= seal->from
+            || seal->end > max || seal->end <= pos)
+        {
+            continue;
+        }
+
+        len = seal->end - seal->from;
+
+        if (used != 0 && used + len > NGX_HTTP_USHER_READ_SIZE) {
+            return;
+        }
+
+        if (rd->allocated < used + len) {
+
+            if (used != 0) {
+                return;
+            }
+
+            p = ngx_alloc(ngx_max(len, NGX_HTTP_USHER_READ_SIZE),
+                          ngx_cycle->log);
+
+            if (p == NULL) {
+                rd->err = NGX_ENOMEM;
+                return;
+            }
+
+            if (rd->buffer != NULL) {
+                ngx_free(rd->buffer);
+            }
+
+            rd->buffer = p;
+            rd->allocated = ngx_max(len, NGX_HTTP_USHER_READ_SIZE);
+        }
+
+        p = rd->buffer + used;
+        rc = ngx_http_usher_read_seal(rd, fd, seal, p);
+
+        if (rc == NGX_ERROR) {
+            return;
+        }
+
+        if (rc == NGX_DECLINED) {
+            continue;
+        }
+
+        if (seal->from > pos) {
+
+            /* the seals between were corrupt */
+
+            e = ngx_http_usher_read_hole(rd, pos, seal->from, seal->chain);
+
+            if (e == NULL) {
+                return;
+            }
+
+            e = NULL;
+        }
+
+        if (e == NULL || e->end != seal->from
+            || (size_t) (e->end - e->from) + len > NGX_HTTP_USHER_SHIP_SIZE)
+        {
+            if (rd->nentries == NGX_HTTP_USHER_READ_ENTRIES) {
+                return;
+            }
+
+            e = &rd->entries[rd->nentries++];
+            ngx_memzero(e, sizeof(ngx_http_usher_entry_t));
+            e->from = seal->from;
+            e->chain = seal->chain;
+            e->data = p;
+        }
+
+        e->end = seal->end;
+        e->lines += seal->lines;
+
+        pos = seal->end;
+        chain = usher_crc64(seal->chain, p, len);
+        used += len;
+        rd->hint = i + 1;
+        rd->hint_from = pos;
+    }
+
+    if (seals.failed) {
+
+        if (rd->nentries == 0) {
+            rd->err = seals.failed;
+        }
+
+        return;
+    }
+
+    if (pos >= max || rd->nentries != 0) {
+
+        /* a tail or a hole at the end is for the next read */
+
+        return;
+    }
+
+    if (ngx_http_usher_read_tail(rd, fd, pos, chain) == NGX_OK) {
+        return;
+    }
+
+    ngx_http_usher_read_hole(rd, pos, max, rd->next_chain);
+}
+
+
+/* NGX_OK, NGX_DECLINED (corrupt), or NGX_ERROR with rd->err. */
+
+static ngx_int_t
+ngx_http_usher_read_seal(ngx_http_usher_read_t *rd, int fd,
+    usher_seal_t *seal, u_char *buf)
+{
+    size_t  len;
+
+    len = seal->end - seal->from;
+
+    if (ngx_http_usher_pread(fd, buf, len, USHER_SEGMENT_HEADER
+                                           + (seal->from - rd->seg.base))
+        != NGX_OK)
+    {
+        rd->err = (ngx_errno != 0) ? ngx_errno : EIO;
+        return NGX_ERROR;
+    }
+
+    if (usher_seal_crc(seal, rd->id, buf) != seal->crc) {
+        return NGX_DECLINED;
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_http_usher_entry_t *
+ngx_http_usher_read_hole(ngx_http_usher_read_t *rd, uint64_t from,
+    uint64_t end, uint64_t chain)
+{
+    ngx_http_usher_entry_t  *e;
+
+    if (rd->nentries == NGX_HTTP_USHER_READ_ENTRIES) {
+        return NULL;
+    }
+
+    e = &rd->entries[rd->nentries++];
+    ngx_memzero(e, sizeof(ngx_http_usher_entry_t));
+
+    e->from = from;
+    e->end = end;
+    e->chain = chain;
+    e->hole = "corrupt";
+
+    return e;
+}
+
+
+/*
+ * Lines that were committed, but not sealed, when their process died: only
+ * where all seals before are good, and only if the last byte ends a line.
+ * Their chain is that of the last seal carried on.
+ */
+
+static ngx_int_t
+ngx_http_usher_read_tail(ngx_http_usher_read_t *rd, int fd, uint64_t from,
+    uint64_t chain)
+{
+    size_t                   len;
+    u_char                  *p, *before;
+    uint64_t                 i;
+    usher_seal_t            *seal, last;
+    usher_segment_t          head;
+    ngx_http_usher_entry_t  *e;
+    ngx_http_usher_seals_t   seals;
+
+    if (ngx_http_usher_pread(fd, &head, sizeof(head), 0) != NGX_OK
+        || ngx_strcmp(head.boot, ngx_http_usher_boot()) != 0
+        || head.committed != rd->seg.end)
+    {
+        return NGX_DECLINED;
+    }
+
+    len = rd->seg.end - from;
+
+    if (head.nseals != 0) {
+        seals.fd = fd;
+        seals.size = rd->size;
+        seals.n = 0;
+        seals.failed = 0;
+
+        i = head.nseals - 1;
+        seal = ngx_http_usher_read_nth(&seals, i);
+
+        if (seal == NULL || seal->end != from || seal->from >= from
+            || seal->from < rd->seg.base)
+        {
+            return NGX_DECLINED;
+        }
+
+        last = *seal;
+        before = ngx_alloc(last.end - last.from, ngx_cycle->log);
+
+        if (before == NULL) {
+            return NGX_DECLINED;
+        }
+
+        if (ngx_http_usher_read_seal(rd, fd, &last, before) != NGX_OK) {
+            ngx_free(before);
+            return NGX_DECLINED;
+        }
+
+        chain = usher_crc64(last.chain, before, last.end - last.from);
+        ngx_free(before);
+
+    } else if (from != rd->seg.base) {
+        return NGX_DECLINED;
+    }
+
+    if (rd->allocated < len) {
+        p = ngx_alloc(len, ngx_cycle->log);
+
+        if (p == NULL) {
+            return NGX_DECLINED;
+        }
+
+        if (rd->buffer != NULL) {
+            ngx_free(rd->buffer);
+        }
+
+        rd->buffer = p;
+        rd->allocated = len;
+    }
+
+    if (ngx_http_usher_pread(fd, rd->buffer, len, USHER_SEGMENT_HEADER
+                                                  + (from - rd->seg.base))
+        != NGX_OK
+        || rd->buffer[len - 1] != LF)
+    {
+        return NGX_DECLINED;
+    }
+
+    e = &rd->entries[rd->nentries++];
+    ngx_memzero(e, sizeof(ngx_http_usher_entry_t));
+
+    e->from = from;
+    e->end = rd->seg.end;
+    e->chain = chain;
+    e->lines = ngx_http_usher_read_lines(rd->buffer, len);
+    e->data = rd->buffer;
+
+    return NGX_OK;
+}
+
+
+static ngx_uint_t
+ngx_http_usher_read_lines(u_char *p, size_t len)
+{
+    u_char      *last;
+    ngx_uint_t   n;
+
+    n = 0;
+    last = p + len;
+
+    while (p < last) {
+        p = memchr(p, LF, last - p);
+
+        if (p == NULL) {
+            break;
+        }
+
+        p++;
+        n++;
+    }
+
+    return n;
+}
+
+
+/* Seal i, or NULL where it would reach into the header. */
+
+static usher_seal_t *
+ngx_http_usher_read_nth(ngx_http_usher_seals_t *seals, uint64_t i)
+{
+    uint64_t     n, low;
+
+    if (seals->n == 0 || i < seals->first || i >= seals->first + seals->n) {
+
+        n = (seals->size - USHER_SEGMENT_HEADER) / sizeof(usher_seal_t);
+
+        if (i >= n) {
+            return NULL;
+        }
+
+        n = ngx_min(n - i, NGX_HTTP_USHER_READ_SEALS);
+        low = usher_seal_offset(seals->size, i + n - 1);
+
+        if (ngx_http_usher_pread(seals->fd, seals->seals,
+                                 n * sizeof(usher_seal_t), low)
+            != NGX_OK)
+        {
+            seals->failed = (ngx_errno != 0) ? ngx_errno : EIO;
+            return NULL;
+        }
+
+        seals->first = i;
+        seals->n = n;
+    }
+
+    /* they grow down: the last one read is the first */
+
+    return &seals->seals[seals->n - 1 - (i - seals->first)];
+}
+
+
+/*
+ * Where the last segment of a dead process ends: what it committed, within
+ * the same boot; otherwise where valid seals end.
+ */
+
+uint64_t
+ngx_http_usher_read_end(int fd, usher_segment_t *head, uint64_t size,
+    const u_char id[USHER_SLOT_ID])
+{
+    size_t                   len;
+    u_char                  *buf;
+    uint64_t                 i, end, max;
+    usher_seal_t            *seal;
+    ngx_uint_t               missed;
+    ngx_http_usher_seals_t   seals;
+
+    max = head->base + size - USHER_SEGMENT_HEADER;
+
+    if (ngx_strcmp(head->boot, ngx_http_usher_boot()) == 0
+        && head->committed >= head->base && head->committed <= max)
+    {
+        return head->committed;
+    }
+
+    seals.fd = fd;
+    seals.size = size;
+    seals.n = 0;
+    seals.failed = 0;
+
+    end = head->base;
+    missed = 0;
+
+    for (i = 0; missed < NGX_HTTP_USHER_READ_SEALS; i++) {
+        seal = ngx_http_usher_read_nth(&seals, i);
+
+        if (seal == NULL) {
+            break;
+        }
+
+        missed++;
+
+        if (seal->from < end || seal->end <= seal->from || seal->end > max) {
+            continue;
+        }
+
+        len = seal->end - seal->from;
+        buf = ngx_alloc(len, ngx_cycle->log);
+
+        if (buf == NULL) {
+            break;
+        }
+
+        if (ngx_http_usher_pread(fd, buf, len, USHER_SEGMENT_HEADER
+                                               + (seal->from - head->base))
+            == NGX_OK
+            && usher_seal_crc(seal, id, buf) == seal->crc)
+        {
+            end = seal->end;
+            missed = 0;
+        }
+
+        ngx_free(buf);
+    }
+
+    return end;
+}

@@ -1,0 +1,341 @@
+
+/*
+ * ngx_http_usher_journal_segment.c - files of segments.
+ *
+ * All of this runs in threads (the first segment of a slot excepted) and
+ * touches nothing but its task.  A segment is allocated, mapped and populated
+ * before the loop sees it, so that an append never meets a page fault, and
+ * never a full disk: fallocate() has taken the blocks.  Where the file
+ * system cannot promise that (no fallocate, copy on write) zeros are written
+ * and the journal says so once.
+ */
+
+
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+
+#include <dirent.h>
+#include <sys/vfs.h>
+
+#include "ngx_http_usher_journal.h"
+
+
+#define NGX_HTTP_USHER_BTRFS     0x9123683e
+#define NGX_HTTP_USHER_ZFS       0x2fc12fc1
+#define NGX_HTTP_USHER_BCACHEFS  0xca451a4e
+
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE      23
+#endif
+
+
+static int ngx_http_usher_segment_open(ngx_http_usher_spare_t *sp);
+static ngx_int_t ngx_http_usher_segment_allocate(ngx_http_usher_spare_t *sp,
+    int fd);
+static ngx_int_t ngx_http_usher_segment_zeros(int fd, uint64_t size);
+static ngx_int_t ngx_http_usher_segment_populate(u_char *map, uint64_t size);
+
+
+void
+ngx_http_usher_segment_name(char name[NGX_HTTP_USHER_SEG_NAME],
+    uint64_t sequence)
+{
+    (void) snprintf(name, NGX_HTTP_USHER_SEG_NAME, "%08lu.seg",
+                    (unsigned long) sequence);
+}
+
+
+void
+ngx_http_usher_segment_make(void *data, ngx_log_t *log)
+{
+    ngx_http_usher_spare_t *sp = data;
+
+    int      fd;
+    char     name[NGX_HTTP_USHER_SEG_NAME];
+    u_char  *map;
+
+    sp->err = 0;
+    sp->map.map = NULL;
+    sp->map.fd = -1;
+
+    ngx_http_usher_segment_unmap(&sp->old, sp->size);
+
+    fd = ngx_http_usher_segment_open(sp);
+
+    if (fd == -1) {
+        sp->err = ngx_errno;
+        goto done;
+    }
+
+    map = mmap(NULL, sp->size, PROT_READ|PROT_WRITE, MAP_SHARED, fd, 0);
+
+    if (map == MAP_FAILED) {
+        sp->err = ngx_errno;
+        goto failed;
+    }
+
+    if (ngx_http_usher_segment_populate(map, sp->size) != NGX_OK) {
+        sp->err = ngx_errno;
+        (void) munmap(map, sp->size);
+        goto failed;
+    }
+
+    usher_segment_init((usher_segment_t *) map, sp->size, sp->sequence,
+                       sp->id, sp->boot);
+
+    if (sp->durable) {
+        (void) fsync(sp->dir);
+    }
+
+    sp->map.map = map;
+    sp->map.fd = fd;
+    sp->map.sequence = sp->sequence;
+
+    goto done;
+
+failed:
+
+    ngx_http_usher_segment_name(name, sp->sequence);
+    (void) unlinkat(sp->dir, name, 0);
+    (void) close(fd);
+
+done:
+
+    __atomic_store_n(&sp->task.finished, 1, __ATOMIC_RELEASE);
+}
+
+
+static int
+ngx_http_usher_segment_open(ngx_http_usher_spare_t *sp)
+{
+    int          fd;
+    char         name[NGX_HTTP_USHER_SEG_NAME];
+    char         old[NGX_HTTP_USHER_SEG_NAME];
+    ngx_err_t    err;
+    struct stat  st;
+
+    ngx_http_usher_segment_name(name, sp->sequence);
+
+    if (sp->recycle != 0) {
+        ngx_http_usher_segment_name(old, sp->recycle);
+
+        if (renameat(sp->dir, old, sp->dir, name) == 0) {
+            fd = openat(sp->dir, name, O_RDWR|O_CLOEXEC|O_NOFOLLOW);
+
+            if (fd != -1 && fstat(fd, &st) == 0
+                && (uint64_t) st.st_size == sp->size)
+            {
+                return fd;
+            }
+
+            if (fd != -1) {
+                (void) close(fd);
+            }
+        }
+    }
+
+    /* what lies there is a spare that was never started */
+
+    (void) unlinkat(sp->dir, name, 0);
+
+    fd = openat(sp->dir, name, O_RDWR|O_CREAT|O_EXCL|O_CLOEXEC|O_NOFOLLOW,
+                0600);
+
+    if (fd == -1) {
+        return -1;
+    }
+
+    if (ngx_http_usher_segment_allocate(sp, fd) != NGX_OK) {
+        err = ngx_errno;
+        (void) unlinkat(sp->dir, name, 0);
+        (void) close(fd);
+        ngx_set_errno(err);
+        return -1;
+    }
+
+    return fd;
+}
+
+
+static ngx_int_t
+ngx_http_usher_segment_allocate(ngx_http_usher_spare_t *sp, int fd)
+{
+    struct statfs  fs;
+
+    if (fstatfs(fd, &fs) == 0
+        && fs.f_type != NGX_HTTP_USHER_BTRFS
+        && fs.f_type != NGX_HTTP_USHER_ZFS
+        && fs.f_type != (__typeof__(fs.f_type)) NGX_HTTP_USHER_BCACHEFS)
+    {
+        for ( ;; ) {
+            if (fallocate(fd, 0, 0, sp->size) == 0) {
+                return NGX_OK;
+            }
+
+            if (ngx_errno != EINTR) {
+                break;
+            }
+        }
+
+        if (ngx_errno != EOPNOTSUPP && ngx_errno != ENOSYS) {
+            return NGX_ERROR;
+        }
+    }
+
+    sp->zeroed = 1;
+
+    return ngx_http_usher_segment_zeros(fd, sp->size);
+}
+
+
+static ngx_int_t
+ngx_http_usher_segment_zeros(int fd, uint64_t size)
+{
+    ssize_t        n;
+    uint64_t       done;
+    static u_char  zeros[64 * 1024];
+
+    for (done = 0; done < size; done += n) {
+        n = pwrite(fd, zeros, ngx_min(sizeof(zeros), size - done), done);
+
+        if (n <= 0) {
+
+            if (n == -1 && ngx_errno == EINTR) {
+                n = 0;
+                continue;
+            }
+
+            return NGX_ERROR;
+        }
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_usher_segment_populate(u_char *map, uint64_t size)
+{
+    uint64_t          i;
+    volatile u_char  *p;
+
+    for ( ;; ) {
+        if (madvise(map, size, MADV_POPULATE_WRITE) == 0) {
+            return NGX_OK;
+        }
+
+        if (ngx_errno != EINTR && ngx_errno != EAGAIN) {
+            break;
+        }
+    }
+
+    if (ngx_errno != EINVAL) {
+        return NGX_ERROR;
+    }
+
+    /* kernels before 5.14 */
+
+    for (i = 0; i < size; i += 4096) {
+        p = map + i;
+        *p = *p;
+    }
+
+    return NGX_OK;
+}
+
+
+void
+ngx_http_usher_segment_unmap(ngx_http_usher_map_t *map, uint64_t size)
+{
+    if (map->map == NULL) {
+        return;
+    }
+
+    (void) munmap(map->map, size);
+    (void) close(map->fd);
+
+    map->map = NULL;
+    map->fd = -1;
+}
+
+
+/* Segments that were acknowledged long ago, or a whole slot. */
+
+void
+ngx_http_usher_segment_remove(void *data, ngx_log_t *log)
+{
+    ngx_http_usher_remove_t *rm = data;
+
+    int             fd;
+    DIR            *d;
+    char            name[NGX_HTTP_USHER_SEG_NAME];
+    uint64_t        sequence;
+    struct dirent  *de;
+
+    if (!rm->all) {
+
+        for (sequence = rm->first; sequence <= rm->last; sequence++) {
+            ngx_http_usher_segment_name(name, sequence);
+            (void) unlinkat(rm->dir, name, 0);
+        }
+
+        return;
+    }
+
+    fd = openat(rm->dir, ".", O_RDONLY|O_DIRECTORY|O_CLOEXEC);
+    d = (fd != -1) ? fdopendir(fd) : NULL;
+
+    if (d == NULL) {
+        return;
+    }
+
+    while ((de = readdir(d)) != NULL) {
+        if (strstr(de->d_name, ".seg") != NULL) {
+            (void) unlinkat(rm->dir, de->d_name, 0);
+        }
+    }
+
+    (void) closedir(d);
+
+    /* the lock last: until then nobody takes it for a slot left behind */
+
+    (void) unlinkat(rm->dir, "moved", 0);
+    (void) unlinkat(rm->dir, "lock", 0);
+    (void) unlinkat(rm->parent, rm->name, AT_REMOVEDIR);
+}
+
+
+/* All or nothing; NGX_ERROR with errno, 0 for an early end of file. */
+
+ngx_int_t
+ngx_http_usher_pread(int fd, void *buf, size_t size, off_t offset)
+{
+    u_char   *p;
+    ssize_t   n;
+
+    p = buf;
+
+    while (size > 0) {
+        n = pread(fd, p, size, offset);
+
+        if (n == -1 && ngx_errno == EINTR) {
+            continue;
+        }
+
+        if (n <= 0) {
+
+            if (n == 0) {
+                ngx_set_errno(0);
+            }
+
+            return NGX_ERROR;
+        }
+
+        p += n;
+        size -= n;
+        offset += n;
+    }
+
+    return NGX_OK;
+}
