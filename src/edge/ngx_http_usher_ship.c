@@ -1,0 +1,810 @@
+
+/*
+ * ngx_http_usher_ship.c - from the journal to Redis.
+ *
+ * DESIGN
+ *
+ * An entry is shipped from the mapped segment itself, or from the buffer a
+ * thread has read: nothing else is kept in memory, for what was sent and is
+ * needed again is in the journal.  Entries are pipelined; what has no reply
+ * yet is bounded per connection, what is not acknowledged per node.
+ *
+ * The replies only tell whether to go on.  Any error takes the stream up
+ * again: MULTI, DEL, the first entry, EXEC, from the acknowledged position;
+ * the slot's epoch rises and replies of the old one are void.  A refused
+ * entry is never taken for an acknowledgement, which only PostgreSQL gives.
+ */
+
+
+#include "ngx_http_usher_journal.h"
+
+
+#define NGX_HTTP_USHER_SHIP_TIMEOUT  5000
+#define NGX_HTTP_USHER_SHIP_DELAY    100     /* msec after an error */
+#define NGX_HTTP_USHER_SHIP_DELAYS   5000
+
+
+static void ngx_http_usher_ship_connected(void *data);
+static void ngx_http_usher_ship_lost(void *data);
+static ngx_uint_t ngx_http_usher_ship_all(ngx_http_usher_journal_t *j);
+static ngx_int_t ngx_http_usher_ship_next(ngx_http_usher_slot_t *s,
+    ngx_http_usher_entry_t *e);
+static ngx_int_t ngx_http_usher_ship_mapped(ngx_http_usher_slot_t *s,
+    ngx_http_usher_entry_t *e);
+static ngx_uint_t ngx_http_usher_ship_closed(ngx_http_usher_slot_t *s,
+    ngx_http_usher_entry_t *e);
+static ngx_int_t ngx_http_usher_ship_entry(ngx_http_usher_slot_t *s,
+    ngx_http_usher_entry_t *e);
+static void ngx_http_usher_ship_reply(void *data,
+    ngx_http_usher_reply_t *reply);
+static void ngx_http_usher_ship_added(ngx_http_usher_sent_t *sent,
+    ngx_http_usher_reply_t *reply);
+static void ngx_http_usher_ship_queued(ngx_http_usher_sent_t *sent,
+    ngx_http_usher_reply_t *reply);
+static ngx_int_t ngx_http_usher_ship_failed(ngx_http_usher_sent_t *sent,
+    ngx_http_usher_reply_t *reply);
+
+
+ngx_int_t
+ngx_http_usher_ship_init(ngx_http_usher_journal_t *j)
+{
+    ngx_http_usher_redis_events_t  events;
+
+    ngx_memzero(&events, sizeof(ngx_http_usher_redis_events_t));
+
+    events.connected = ngx_http_usher_ship_connected;
+    events.lost = ngx_http_usher_ship_lost;
+    events.data = j;
+
+    j->redis = ngx_http_usher_redis_create((ngx_cycle_t *) ngx_cycle,
+                                           "stream", &events);
+
+    return (j->redis != NULL) ? NGX_OK : NGX_DECLINED;
+}
+
+
+/* Nothing is believed of a Redis just met, not even that it is the same. */
+
+static void
+ngx_http_usher_ship_connected(void *data)
+{
+    ngx_http_usher_journal_t  *j = data;
+
+    ngx_queue_t            *q;
+    ngx_http_usher_slot_t  *s;
+
+    for (q = ngx_queue_head(&j->slots);
+         q != ngx_queue_sentinel(&j->slots);
+         q = ngx_queue_next(q))
+    {
+        s = ngx_queue_data(q, ngx_http_usher_slot_t, queue);
+
+        s->known = 0;
+        s->checked = 0;
+        s->retry = 0;
+        s->delay = 0;
+        s->backoff = NGX_HTTP_USHER_IDLE_TICK;
+
+        ngx_http_usher_ack_read(s);
+        ngx_http_usher_ack_check(s);
+        ngx_http_usher_ack_announce(s);
+    }
+}
+
+
+static void
+ngx_http_usher_ship_lost(void *data)
+{
+    ngx_http_usher_journal_t  *j = data;
+
+    ngx_queue_t            *q;
+    ngx_http_usher_slot_t  *s;
+
+    for (q = ngx_queue_head(&j->slots);
+         q != ngx_queue_sentinel(&j->slots);
+         q = ngx_queue_next(q))
+    {
+        s = ngx_queue_data(q, ngx_http_usher_slot_t, queue);
+
+        s->known = 0;
+        s->checked = 0;
+        s->asking = 0;
+        s->checking = 0;
+    }
+}
+
+
+/* Timer: 20 ms after a commit, and as long as something waits to be sent. */
+
+void
+ngx_http_usher_ship_tick(ngx_event_t *ev)
+{
+    ngx_http_usher_journal_t  *j = ev->data;
+
+    ngx_queue_t            *q;
+    ngx_http_usher_slot_t  *s;
+
+    if (j->cycle != ngx_cycle) {
+        (void) ngx_http_usher_journal_get();
+        return;
+    }
+
+    ngx_http_usher_slot_seal(j);
+
+    if (j->conf->sync == NGX_HTTP_USHER_SYNC_ALWAYS) {
+        ngx_http_usher_sync_start(j);
+    }
+
+    if (j->redis == NULL || !ngx_http_usher_redis_ready(j->redis)) {
+        return;
+    }
+
+    for (q = ngx_queue_head(&j->slots);
+         q != ngx_queue_sentinel(&j->slots);
+         q = ngx_queue_next(q))
+    {
+        s = ngx_queue_data(q, ngx_http_usher_slot_t, queue);
+
+        if (s->own || s->shipped < s->end) {
+            ngx_http_usher_ack_read(s);
+        }
+    }
+
+    if (ngx_http_usher_ship_all(j) && !j->tick.timer_set) {
+        ngx_add_timer(&j->tick, NGX_HTTP_USHER_SHIP_TICK);
+    }
+}
+
+
+static ngx_uint_t
+ngx_http_usher_ship_all(ngx_http_usher_journal_t *j)
+{
+    ngx_uint_t              more;
+    ngx_queue_t            *q, *next;
+    ngx_http_usher_slot_t  *s;
+
+    more = 0;
+
+    for (q = ngx_queue_head(&j->slots);
+         q != ngx_queue_sentinel(&j->slots);
+         q = next)
+    {
+        next = ngx_queue_next(q);
+        s = ngx_queue_data(q, ngx_http_usher_slot_t, queue);
+        more |= ngx_http_usher_ship_pump(s);
+    }
+
+    return more;
+}
+
+
+/* Posted by a commit: 64 KB are there, or each line is to be synced. */
+
+void
+ngx_http_usher_ship_posted(ngx_event_t *ev)
+{
+    ngx_http_usher_journal_t  *j = ev->data;
+
+    if (j->own == NULL || j->cycle != ngx_cycle) {
+        return;
+    }
+
+    if (j->conf->sync == NGX_HTTP_USHER_SYNC_ALWAYS) {
+        ngx_http_usher_sync_start(j);
+    }
+
+    if (j->committed - j->sealed >= NGX_HTTP_USHER_SHIP_SIZE) {
+        ngx_http_usher_slot_seal(j);
+        (void) ngx_http_usher_ship_pump(j->own);
+    }
+
+    if (!j->tick.timer_set) {
+        ngx_add_timer(&j->tick, NGX_HTTP_USHER_SHIP_TICK);
+    }
+}
+
+
+/* Every second, for each slot: what nothing else would wake up. */
+
+void
+ngx_http_usher_ship_idle(ngx_http_usher_journal_t *j)
+{
+    ngx_msec_t              now;
+    ngx_queue_t            *q, *next;
+    ngx_http_usher_slot_t  *s;
+
+    now = ngx_current_msec;
+
+    ngx_http_usher_slot_seal(j);
+
+    for (q = ngx_queue_head(&j->slots);
+         q != ngx_queue_sentinel(&j->slots);
+         q = next)
+    {
+        next = ngx_queue_next(q);
+        s = ngx_queue_data(q, ngx_http_usher_slot_t, queue);
+
+        ngx_http_usher_slot_trim(s, j->shared->journal_full);
+
+        if (s->adopted && s->end == 0) {
+
+            /* nothing was ever appended */
+
+            ngx_http_usher_adopt_retire(s);
+            continue;
+        }
+
+        if (j->redis == NULL || !ngx_http_usher_redis_ready(j->redis)) {
+            continue;
+        }
+
+        ngx_http_usher_ack_read(s);
+
+        if ((ngx_msec_int_t) (now - s->check) >= 0
+            && (s->shipped > s->acked || s->foreign || !s->checked))
+        {
+            ngx_http_usher_ack_check(s);
+        }
+
+        if ((ngx_msec_int_t) (now - s->announce) >= 0) {
+            ngx_http_usher_ack_announce(s);
+        }
+
+        if (s->adopted) {
+            ngx_http_usher_ack_finish(s);
+        }
+    }
+
+    if (j->redis != NULL && ngx_http_usher_redis_ready(j->redis)
+        && ngx_http_usher_ship_all(j) && !j->tick.timer_set)
+    {
+        ngx_add_timer(&j->tick, NGX_HTTP_USHER_SHIP_TICK);
+    }
+}
+
+
+/* Sends what may be sent.  1: there is more, and nothing will call again. */
+
+ngx_uint_t
+ngx_http_usher_ship_pump(ngx_http_usher_slot_t *s)
+{
+    ngx_int_t                  rc;
+    ngx_http_usher_entry_t     e;
+    ngx_http_usher_journal_t  *j;
+
+    j = s->journal;
+
+    for ( ;; ) {
+
+        if (j->closing || s->gone || s->closing || s->stopped) {
+            return 0;
+        }
+
+        if (s->forked) {
+
+            if (s->shipped >= s->end) {
+                ngx_http_usher_fork_finish(s);
+                return 0;
+            }
+
+        } else if (j->redis == NULL || !s->known || !s->checked || s->foreign
+                   || !ngx_http_usher_redis_ready(j->redis))
+        {
+            return 0;
+        }
+
+        if (s->retry != 0) {
+            if ((ngx_msec_int_t) (s->retry - ngx_current_msec) > 0) {
+                return 1;
+            }
+
+            s->retry = 0;
+        }
+
+        rc = ngx_http_usher_ship_next(s, &e);
+
+        if (rc != NGX_OK) {
+
+            /* NGX_AGAIN: a thread reads and calls; NGX_DONE: all is sent */
+
+            return (rc == NGX_ERROR);
+        }
+
+        if (s->forked) {
+            rc = ngx_http_usher_fork_move(s, &e);
+
+        } else if (ngx_http_usher_ship_closed(s, &e)) {
+            return 1;
+
+        } else {
+            rc = ngx_http_usher_ship_entry(s, &e);
+        }
+
+        if (rc != NGX_OK) {
+            return 1;
+        }
+    }
+}
+
+
+/* The entry that follows on what was shipped. */
+
+static ngx_int_t
+ngx_http_usher_ship_next(ngx_http_usher_slot_t *s, ngx_http_usher_entry_t *e)
+{
+    ngx_http_usher_seg_t    *seg;
+    ngx_http_usher_read_t   *rd;
+    ngx_http_usher_entry_t  *got;
+
+    ngx_memzero(e, sizeof(ngx_http_usher_entry_t));
+
+    if (s->shipped >= s->end) {
+
+        if (!s->adopted || s->ended || s->forked) {
+            return NGX_DONE;
+        }
+
+        e->from = e->end = s->end;
+        e->last = 1;
+
+        return NGX_OK;
+    }
+
+    if (s->nsegs == 0) {
+        return NGX_ERROR;
+    }
+
+    if (s->shipped < s->segs[0].base) {
+        e->from = s->shipped;
+        e->end = s->segs[0].base;
+        e->chain = s->segs[0].chain;
+        e->hole = "freed";
+
+        return NGX_OK;
+    }
+
+    seg = ngx_http_usher_slot_seg(s);
+
+    if (s->own && seg == &s->segs[s->nsegs - 1]) {
+        return ngx_http_usher_ship_mapped(s, e);
+    }
+
+    rd = &s->read;
+
+    if (rd->task.active || rd->task.task.event.active) {
+        return NGX_AGAIN;
+    }
+
+    while (rd->current < rd->nentries) {
+        got = &rd->entries[rd->current];
+
+        if (got->from <= s->shipped && s->shipped < got->end) {
+            *e = *got;
+            return NGX_OK;
+        }
+
+        rd->current++;
+    }
+
+    return ngx_http_usher_read_start(s) == NGX_ERROR ? NGX_ERROR : NGX_AGAIN;
+}
+
+
+/* From the segment being written: whole seals, up to 64 KB of them. */
+
+static ngx_int_t
+ngx_http_usher_ship_mapped(ngx_http_usher_slot_t *s,
+    ngx_http_usher_entry_t *e)
+{
+    u_char                    *map;
+    uint64_t                   low, high, i, n;
+    usher_seal_t              *seal;
+    ngx_http_usher_journal_t  *j;
+
+    j = s->journal;
+    map = j->map.map;
+    n = j->head->nseals;
+
+#define ngx_http_usher_seal(i)                                                \
+    ((usher_seal_t *) (map + usher_seal_offset(s->segment, i)))
+
+    i = s->hint;
+
+    if (i >= n || ngx_http_usher_seal(i)->from > s->shipped
+        || ngx_http_usher_seal(i)->end <= s->shipped)
+    {
+        low = 0;
+        high = n;
+
+        while (low < high) {
+            i = (low + high) / 2;
+
+            if (ngx_http_usher_seal(i)->end <= s->shipped) {
+                low = i + 1;
+
+            } else {
+                high = i;
+            }
+        }
+
+        i = low;
+    }
+
+    if (i >= n) {
+        return NGX_DONE;
+    }
+
+    seal = ngx_http_usher_seal(i);
+
+    e->from = seal->from;
+    e->end = seal->end;
+    e->chain = seal->chain;
+    e->lines = seal->lines;
+    e->data = map + USHER_SEGMENT_HEADER + (seal->from - j->head->base);
+
+    for (i++; i < n; i++) {
+        seal = ngx_http_usher_seal(i);
+
+        if (seal->end - e->from > NGX_HTTP_USHER_SHIP_SIZE) {
+            break;
+        }
+
+        e->end = seal->end;
+        e->lines += seal->lines;
+    }
+
+#undef ngx_http_usher_seal
+
+    s->hint = i;
+
+    return NGX_OK;
+}
+
+
+/*
+ * Does the window, or what Redis has not yet answered, forbid this entry?
+ * A slot that has nothing in Redis may always send one.
+ */
+
+static ngx_uint_t
+ngx_http_usher_ship_closed(ngx_http_usher_slot_t *s,
+    ngx_http_usher_entry_t *e)
+{
+    uint64_t                   len, window;
+    ngx_uint_t                 i;
+    ngx_http_usher_journal_t  *j;
+
+    j = s->journal;
+    len = e->end - e->from;
+
+    if (e->data == NULL) {
+        return 0;
+    }
+
+    if (j->queued != 0 && j->queued + len > NGX_HTTP_USHER_SHIP_QUEUE) {
+        return 1;
+    }
+
+    if (s->shipped <= s->acked) {
+        return 0;
+    }
+
+    window = 0;
+
+    for (i = 0; i < NGX_HTTP_USHER_PROCESSES; i++) {
+        if (j->shared->process[i].pid != 0) {
+            window += j->shared->process[i].window;
+        }
+    }
+
+    j->shared->journal_window = window;
+
+    return window + len > j->conf->window;
+}
+
+
+static ngx_int_t
+ngx_http_usher_ship_entry(ngx_http_usher_slot_t *s, ngx_http_usher_entry_t *e)
+{
+    char                       key[sizeof(USHER_STREAM_PREFIX)
+                                   + USHER_SLOT_TEXT];
+    char                       chain[17];
+    u_char                     id[NGX_INT64_LEN + 3];
+    u_char                     from[NGX_INT64_LEN];
+    u_char                     lines[NGX_INT64_LEN];
+    size_t                     len;
+    ngx_int_t                  rc;
+    ngx_str_t                  argv[13], word;
+    ngx_uint_t                 n, takeup;
+    ngx_http_usher_journal_t  *j;
+
+    j = s->journal;
+    len = (e->data != NULL) ? (size_t) (e->end - e->from) : 0;
+    takeup = s->takeup;
+    n = 0;
+
+#define ngx_http_usher_arg(p, l)                                              \
+    (argv[n].data = (u_char *) (p), argv[n].len = (l), n++)
+#define ngx_http_usher_word(w)  ngx_http_usher_arg(w, sizeof(w) - 1)
+
+    ngx_http_usher_word("XADD");
+    ngx_http_usher_arg(key, ngx_sprintf((u_char *) key, "%s%s",
+                                        USHER_STREAM_PREFIX, s->text)
+                            - (u_char *) key);
+    ngx_http_usher_arg(id, ngx_sprintf(id, "%uL-%d", e->end, e->last)
+                           - id);
+    ngx_http_usher_word(USHER_ENTRY_VERSION);
+    ngx_http_usher_word("1");
+    ngx_http_usher_word(USHER_ENTRY_FROM);
+    ngx_http_usher_arg(from, ngx_sprintf(from, "%uL", e->from) - from);
+
+    if (e->last) {
+        ngx_http_usher_word(USHER_ENTRY_END);
+        ngx_http_usher_word("1");
+
+    } else {
+        usher_hex64_text(e->chain, chain);
+
+        if (e->hole != NULL) {
+            ngx_http_usher_word(USHER_ENTRY_CHAIN);
+            ngx_http_usher_arg(chain, 16);
+            ngx_http_usher_word(USHER_ENTRY_HOLE);
+            ngx_http_usher_arg(e->hole, ngx_strlen(e->hole));
+
+        } else {
+            ngx_http_usher_word(USHER_ENTRY_LINES);
+            ngx_http_usher_arg(lines, ngx_sprintf(lines, "%ui", e->lines)
+                                      - lines);
+            ngx_http_usher_word(USHER_ENTRY_CHAIN);
+            ngx_http_usher_arg(chain, 16);
+            ngx_http_usher_word(USHER_ENTRY_DATA);
+            ngx_http_usher_arg(e->data, len);
+        }
+    }
+
+#undef ngx_http_usher_word
+#undef ngx_http_usher_arg
+
+    s->shipped = e->end;
+    s->ended |= e->last;
+    s->takeup = 0;
+
+    if (takeup) {
+        ngx_str_set(&word, "MULTI");
+        rc = ngx_http_usher_ship_command(s, ngx_http_usher_ship_queued, 0,
+                                         1, &word);
+        if (rc == NGX_OK) {
+            ngx_str_t  del[2] = { ngx_string("DEL"), argv[1] };
+
+            rc = ngx_http_usher_ship_command(s, ngx_http_usher_ship_queued,
+                                             0, 2, del);
+        }
+
+        if (rc == NGX_OK) {
+            rc = ngx_http_usher_ship_command(s, ngx_http_usher_ship_queued,
+                                             len, n, argv);
+        }
+
+        if (rc == NGX_OK) {
+            ngx_str_set(&word, "EXEC");
+            rc = ngx_http_usher_ship_command(s, ngx_http_usher_ship_added, 0,
+                                             1, &word);
+        }
+
+        ngx_http_usher_count(journal_takeups);
+        ngx_http_usher_ack_announce(s);
+
+    } else {
+        rc = ngx_http_usher_ship_command(s, ngx_http_usher_ship_added, len,
+                                         n, argv);
+    }
+
+    ngx_http_usher_add(journal_shipped_bytes, len);
+
+    if (e->hole != NULL) {
+        ngx_http_usher_count(journal_holes);
+        ngx_log_error(NGX_LOG_CRIT, ngx_cycle->log, 0,
+                      "usher journal: slot %s has a hole from %uL to %uL: %s",
+                      s->text, e->from, e->end, e->hole);
+    }
+
+    if ((ngx_msec_int_t) (s->check - ngx_current_msec) <= 0) {
+        s->check = ngx_current_msec + s->backoff;
+    }
+
+    ngx_http_usher_ship_window(s);
+
+    if (s == j->own) {
+        j->figures->shipped = s->shipped;
+    }
+
+    if (rc != NGX_OK) {
+
+        /* the connection is gone: the next one is asked what arrived */
+
+        s->checked = 0;
+    }
+
+    return rc;
+}
+
+
+ngx_int_t
+ngx_http_usher_ship_command(ngx_http_usher_slot_t *s,
+    void (*handler)(ngx_http_usher_sent_t *sent,
+                    ngx_http_usher_reply_t *reply),
+    size_t len, ngx_uint_t argc, ngx_str_t *argv)
+{
+    ngx_http_usher_sent_t  *sent;
+
+    sent = ngx_alloc(sizeof(ngx_http_usher_sent_t), ngx_cycle->log);
+
+    if (sent == NULL) {
+        return NGX_ERROR;
+    }
+
+    sent->slot = s;
+    sent->handler = handler;
+    sent->len = len;
+    sent->shipped = s->shipped;
+    sent->epoch = s->epoch;
+    sent->last = s->ended;
+    sent->exec = (argc == 1);
+
+    s->refs++;
+    s->queued += len;
+    s->journal->queued += len;
+
+    if (ngx_http_usher_redis_command(s->journal->redis,
+                                     ngx_http_usher_ship_reply, sent,
+                                     NGX_HTTP_USHER_SHIP_TIMEOUT, argc, argv)
+        == NGX_OK)
+    {
+        return NGX_OK;
+    }
+
+    s->refs--;
+    s->queued -= len;
+    s->journal->queued -= len;
+    ngx_free(sent);
+
+    return NGX_ERROR;
+}
+
+
+static void
+ngx_http_usher_ship_reply(void *data, ngx_http_usher_reply_t *reply)
+{
+    ngx_http_usher_sent_t *sent = data;
+
+    ngx_http_usher_slot_t  *s;
+
+    s = sent->slot;
+    s->queued -= sent->len;
+    s->journal->queued -= sent->len;
+
+    if (!s->journal->closing && !s->gone) {
+        sent->handler(sent, reply);
+    }
+
+    ngx_free(sent);
+
+    s->refs--;
+    ngx_http_usher_slot_release(s);
+}
+
+
+static void
+ngx_http_usher_ship_added(ngx_http_usher_sent_t *sent,
+    ngx_http_usher_reply_t *reply)
+{
+    ngx_http_usher_slot_t  *s;
+
+    s = sent->slot;
+
+    if (ngx_http_usher_ship_failed(sent, reply)) {
+        return;
+    }
+
+    s->delay = 0;
+    s->journal->refused = 0;
+
+    (void) ngx_http_usher_ship_pump(s);
+}
+
+
+/* Inside MULTI: only a refusal is of interest, EXEC tells the rest. */
+
+static void
+ngx_http_usher_ship_queued(ngx_http_usher_sent_t *sent,
+    ngx_http_usher_reply_t *reply)
+{
+    (void) ngx_http_usher_ship_failed(sent, reply);
+}
+
+
+static ngx_int_t
+ngx_http_usher_ship_failed(ngx_http_usher_sent_t *sent,
+    ngx_http_usher_reply_t *reply)
+{
+    ngx_uint_t               i;
+    ngx_http_usher_slot_t   *s;
+    ngx_http_usher_reply_t  *error;
+
+    s = sent->slot;
+
+    if (reply == NULL || sent->epoch != s->epoch) {
+        return 1;
+    }
+
+    error = NULL;
+
+    if (reply->type == NGX_HTTP_USHER_REDIS_ERROR) {
+        error = reply;
+
+    } else if (reply->type == NGX_HTTP_USHER_REDIS_ARRAY) {
+
+        for (i = 0; i < reply->n; i++) {
+            if (reply->elements[i].type == NGX_HTTP_USHER_REDIS_ERROR) {
+                error = &reply->elements[i];
+            }
+        }
+    }
+
+    if (error == NULL && reply->type != NGX_HTTP_USHER_REDIS_NIL) {
+        return 0;
+    }
+
+    if (!s->journal->refused && error != NULL) {
+        s->journal->refused = 1;
+        ngx_log_error(NGX_LOG_ERR, ngx_cycle->log, 0,
+                      "usher journal: Redis refused an entry of slot %s, "
+                      "sent again until it is taken: \"%V\"",
+                      s->text, &error->str);
+    }
+
+    ngx_http_usher_ship_restart(s, s->acked);
+
+    s->delay = s->delay ? ngx_min(s->delay * 2, NGX_HTTP_USHER_SHIP_DELAYS)
+                        : NGX_HTTP_USHER_SHIP_DELAY;
+    s->retry = ngx_current_msec + s->delay;
+
+    if (!s->journal->tick.timer_set) {
+        ngx_add_timer(&s->journal->tick, NGX_HTTP_USHER_SHIP_TICK);
+    }
+
+    return 1;
+}
+
+
+/* The stream is to be taken up again from a position. */
+
+void
+ngx_http_usher_ship_restart(ngx_http_usher_slot_t *s, uint64_t from)
+{
+    s->epoch++;
+    s->takeup = 1;
+    s->ended = 0;
+    s->done = 0;
+    s->shipped = from;
+
+    if (!s->read.task.active) {
+        s->read.nentries = 0;
+    }
+
+    ngx_http_usher_ship_window(s);
+}
+
+
+/* Keeps this process's share of the node's window. */
+
+void
+ngx_http_usher_ship_window(ngx_http_usher_slot_t *s)
+{
+    uint64_t  now;
+
+    now = (s->shipped > s->acked && !s->forked) ? s->shipped - s->acked : 0;
+
+    s->journal->figures->window += now - s->counted;
+    s->counted = now;
+}
