@@ -9,7 +9,10 @@ use Digest::SHA qw(sha256_hex);
 use Exporter qw(import);
 use JSON::PP ();
 
-our @EXPORT = qw(customers key_make key_id record lineage changes record_is);
+our @EXPORT = qw(
+    customers key_make key_id record lineage changes record_is
+    edge key_new ask status monitor asked
+);
 
 
 # An org and a plan with one policy.
@@ -84,6 +87,78 @@ sub changes {
     my $list = JSON::PP->new->decode(join '', @lines);
 
     return map { [ $_->[0] =~ /^(\d+)/, { @{ $_->[1] } } ] } @$list;
+}
+
+
+# An edge of its own that answers 200 to whoever has a key.
+
+sub edge {
+    my ($t, %opt) = @_;
+
+    my $name = $opt{name} // 'edge1';
+    my $more = $opt{http} // '';
+
+    $t->nginx(<<"END", workers => $opt{workers} // 2, name => $name);
+usher_zone   4m;
+usher_redis  %%REDIS%%;
+$more
+server {
+    listen 127.0.0.1:%%PORT%%;
+    location / {
+        usher_auth on;
+        usher_event off;
+        root %%DIR%%;
+    }
+}
+END
+    $t->write_file("$name/file", 'hello');
+}
+
+
+# A key as usherctl makes it: { key => secret, id => number }.
+
+sub key_new {
+    my ($t, $org) = @_;
+
+    return $t->ctl('key create org=' . ($org // 'acme'));
+}
+
+
+sub ask {
+    my ($t, $key) = @_;
+
+    return $t->get('/file', 'X-API-Key' => $key->{key});
+}
+
+
+sub status { return ask(@_)->status }
+
+
+# Everything that Redis is asked from here on; asked() counts what matches.
+
+sub monitor {
+    my ($t) = @_;
+
+    my $file = $t->dir . '/monitor';
+    my $pid = fork // die "fork: $!\n";
+
+    if ($pid == 0) {
+        open STDOUT, '>', $file or die "$file: $!\n";
+        exec 'redis-cli', '-s', $t->dir . '/redis.sock', 'monitor';
+    }
+
+    $t->wait_for(sub { -s $file }, 'monitor');
+
+    return { pid => $pid, file => $file };
+}
+
+
+sub asked {
+    my ($monitor, $pattern) = @_;
+
+    open my $fh, '<', $monitor->{file} or die "$monitor->{file}: $!\n";
+
+    return scalar grep { /$pattern/ } <$fh>;
 }
 
 
