@@ -20,6 +20,11 @@
 #define NGX_HTTP_USHER_REDIS_COUNTERS   2
 #define NGX_HTTP_USHER_REDIS_ROLES      3
 
+/* What may be said of a role in the log. */
+#define NGX_HTTP_USHER_REDIS_READY      1
+#define NGX_HTTP_USHER_REDIS_DOWN       2
+#define NGX_HTTP_USHER_REDIS_REFUSED    3        /* by an error reply */
+
 
 /* One usher_redis. */
 typedef struct {
@@ -76,7 +81,6 @@ struct ngx_http_usher_redis_s {
     unsigned                        lost:1;       /* owner is to be told */
     unsigned                        destroyed:1;
     unsigned                        handling:1;   /* inside a handler */
-    unsigned                        said:2;       /* last said: 1 up, 2 down */
 };
 
 
@@ -85,7 +89,7 @@ void ngx_http_usher_redis_close(void);
 
 /* client.c: ends the connection from a posted event, for this reason. */
 void ngx_http_usher_redis_drop(ngx_http_usher_redis_t *rc, const char *why);
-void ngx_http_usher_redis_say(ngx_http_usher_redis_t *rc, ngx_uint_t up,
+void ngx_http_usher_redis_say(ngx_http_usher_redis_t *rc, ngx_uint_t what,
     const char *why, size_t len);
 
 /* client.c: the context is about to go; every command had its NULL. */

@@ -48,6 +48,9 @@ static void ngx_http_usher_redis_figures(ngx_uint_t role);
 /* All clients of this process. */
 static ngx_queue_t  ngx_http_usher_redis_clients;
 
+/* What the log says of each role. */
+static ngx_uint_t   ngx_http_usher_redis_said[NGX_HTTP_USHER_REDIS_ROLES];
+
 
 /* ---- the owner's side */
 
@@ -209,6 +212,7 @@ ngx_http_usher_redis_silence(ngx_http_usher_redis_t *rc)
 static void
 ngx_http_usher_redis_connect(ngx_http_usher_redis_t *rc)
 {
+    const char                     *why;
     redisAsyncContext              *ac;
     ngx_http_usher_redis_server_t  *server;
 
@@ -231,8 +235,9 @@ ngx_http_usher_redis_connect(ngx_http_usher_redis_t *rc)
         || ngx_http_usher_redis_attach(rc, ac, ngx_http_usher_redis_on_connect)
            != NGX_OK)
     {
-        ngx_http_usher_redis_say(rc, 0, ac->errstr ? ac->errstr : "",
-                                 ac->errstr ? ngx_strlen(ac->errstr) : 0);
+        why = ac->errstr ? ac->errstr : "";
+        ngx_http_usher_redis_say(rc, NGX_HTTP_USHER_REDIS_DOWN, why,
+                                 ngx_strlen(why));
         redisAsyncFree(ac);
         ngx_http_usher_redis_again(rc);
         return;
@@ -306,8 +311,11 @@ ngx_http_usher_redis_greeted(void *data, ngx_http_usher_reply_t *reply)
     rc->ready = 1;
     rc->backoff = NGX_HTTP_USHER_REDIS_BACKOFF_MIN;
 
-    ngx_http_usher_redis_say(rc, 1, "", 0);
     ngx_http_usher_redis_figures(rc->role);
+
+    if (ngx_http_usher_figures->redis[rc->role] == 2) {
+        ngx_http_usher_redis_say(rc, NGX_HTTP_USHER_REDIS_READY, "", 0);
+    }
 
     if (rc->events.connected) {
         rc->events.connected(rc->events.data);
@@ -397,7 +405,7 @@ ngx_http_usher_redis_gone(ngx_http_usher_redis_t *rc)
     }
 
     if (!rc->destroyed && !ngx_exiting && !ngx_terminate && !ngx_quit) {
-        ngx_http_usher_redis_say(rc, 0, why, ngx_strlen(why));
+        ngx_http_usher_redis_say(rc, NGX_HTTP_USHER_REDIS_DOWN, why, ngx_strlen(why));
     }
 
     rc->c = NULL;
@@ -458,23 +466,29 @@ ngx_http_usher_redis_free(ngx_http_usher_redis_t *rc)
 }
 
 
-/* One line per change of state. */
+/*
+ * One line per worker and role for each change of state: down, refused (the
+ * reason is another, and may come after down), ready again.
+ */
 
 void
-ngx_http_usher_redis_say(ngx_http_usher_redis_t *rc, ngx_uint_t up,
+ngx_http_usher_redis_say(ngx_http_usher_redis_t *rc, ngx_uint_t what,
     const char *why, size_t len)
 {
-    ngx_uint_t  now;
+    ngx_uint_t  *said;
 
-    now = up ? 1 : 2;
+    said = &ngx_http_usher_redis_said[rc->role];
 
-    if (rc->said == now) {
+    if (*said == what
+        || (what == NGX_HTTP_USHER_REDIS_DOWN
+            && *said == NGX_HTTP_USHER_REDIS_REFUSED))
+    {
         return;
     }
 
-    rc->said = now;
+    *said = what;
 
-    if (up) {
+    if (what == NGX_HTTP_USHER_REDIS_READY) {
         ngx_log_error(NGX_LOG_NOTICE, rc->log, 0,
                       "usher: redis \"%V\" (%s) is ready",
                       &rc->server->name, ngx_http_usher_redis_roles[rc->role]);

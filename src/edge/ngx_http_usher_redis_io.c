@@ -146,7 +146,8 @@ ngx_http_usher_redis_on_reply(redisAsyncContext *ac, void *r, void *data)
 
         /* AUTH or PING: refused, loading, ... */
 
-        ngx_http_usher_redis_say(rc, 0, ((redisReply *) r)->str,
+        ngx_http_usher_redis_say(rc, NGX_HTTP_USHER_REDIS_REFUSED,
+                                 ((redisReply *) r)->str,
                                  ((redisReply *) r)->len);
         ngx_http_usher_redis_drop(rc, "refused");
 
