@@ -405,7 +405,8 @@ ngx_http_usher_redis_gone(ngx_http_usher_redis_t *rc)
     }
 
     if (!rc->destroyed && !ngx_exiting && !ngx_terminate && !ngx_quit) {
-        ngx_http_usher_redis_say(rc, NGX_HTTP_USHER_REDIS_DOWN, why, ngx_strlen(why));
+        ngx_http_usher_redis_say(rc, NGX_HTTP_USHER_REDIS_DOWN, why,
+                                 ngx_strlen(why));
     }
 
     rc->c = NULL;

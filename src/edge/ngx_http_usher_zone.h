@@ -32,10 +32,10 @@
 
 
 typedef struct {
-    ngx_atomic_uint_t   generation;    /* stored in 32 bits; 0: revalidate */
-    ngx_atomic_uint_t   epoch;         /* negatives: of their kind, when asked */
-    ngx_atomic_t       *ticket;        /* set: stored only if it still is */
-    ngx_atomic_uint_t   seen;          /* seen; NULL: no condition */
+    ngx_atomic_uint_t   generation;  /* stored in 32 bits; 0: revalidate */
+    ngx_atomic_uint_t   epoch;       /* negatives: of their kind when asked */
+    ngx_atomic_t       *ticket;      /* set: stored only if it still is */
+    ngx_atomic_uint_t   seen;        /* seen; NULL: no condition */
 } ngx_http_usher_fill_t;
 
 
