@@ -58,6 +58,7 @@ typedef struct {
 
 static int usherd_options(int argc, char *const *argv, const char **file,
     int *test);
+static int usherd_usage(void);
 static void usherd_plan(usherd_conf_t *conf);
 static void usherd_supervise(usherd_conf_t *conf, sigset_t *old);
 static void usherd_start_due(usherd_conf_t *conf, sigset_t *old);
@@ -175,19 +176,22 @@ usherd_options(int argc, char *const *argv, const char **file, int *test)
             break;
 
         default:
-            optind = argc + 1;
+            return usherd_usage();
         }
     }
 
-    if (optind != argc) {
-        fprintf(stderr, "usage: usherd [-t] [-c file]\n"
-                "  -c file   configuration, by default "
-                USHERD_CONF_FILE "\n"
-                "  -t        test the configuration and exit\n");
-        return USHERD_ERROR;
-    }
+    return optind == argc ? USHERD_OK : usherd_usage();
+}
 
-    return USHERD_OK;
+
+static int
+usherd_usage(void)
+{
+    fprintf(stderr, "usage: usherd [-t] [-c file]\n"
+            "  -c file   configuration, by default " USHERD_CONF_FILE "\n"
+            "  -t        test the configuration and exit\n");
+
+    return USHERD_ERROR;
 }
 
 
@@ -352,6 +356,10 @@ usherd_run(usherd_conf_t *conf, usherd_child_t *child, unsigned i,
     usherd_self->pid = (uint64_t) getpid();
     usherd_log_name(usherd_self->name);
     prctl(PR_SET_NAME, usherd_self->name);    /* for ps, top and util/chaos */
+
+    /* for ps, top and whoever looks for a duty */
+
+    prctl(PR_SET_NAME, usherd_self->name);
 
     if (gethostname(host, sizeof(host)) == -1) {
         memcpy(host, "host", 5);
