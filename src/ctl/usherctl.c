@@ -12,13 +12,10 @@
 #include <unistd.h>
 
 #include "ctl.h"
+#include "usher_version.h"
 
 
-#ifndef USHER_VERSION
-#define USHER_VERSION  "0.1.0"
-#endif
-
-#define CTL_CONF       "/etc/usher/usherctl.conf"
+#define CTL_CONF  "/etc/usher/usherctl.conf"
 
 
 static int ctl_conf_read(ctl_command_t *cmd);
