@@ -104,26 +104,37 @@ sub edge_of ($self, $id) {
 }
 
 
-# The kill that had this request open, if there was one.
+# The kill that ended a connection, if one did.
 
-sub kill_of ($self, $id) {
-    my $conn = $self->conn_of($id);
-    my $edge = $self->edge_of($id);
-    my $answered = $self->{answered}{$id};
+sub kill_of_conn ($self, $conn) {
+    return $conn->{kill} if exists $conn->{kill};
+
+    my $edge = $self->{edges}[ $conn->{target} ];
 
     for my $kill (@{ $self->{kills} }) {
         next if $kill->{edge} ne $edge;
         next if $conn->{pid} && $conn->{pid} != $kill->{pid};
         next if $conn->{opened} > $kill->{at} + $LATE;
-        next if defined $conn->{closed} && $conn->{closed} < $kill->{at};
-        next if defined $answered
-            && ($answered < $kill->{at} - $EARLY
-                || $answered > $kill->{at} + $LATE
-                || ($conn->{protocol} == 1 && $conn->{last} ne $id));
-        return $kill;
+        next if ($conn->{closed} // 9e99) < $kill->{at};
+        return $conn->{kill} = $kill;
     }
 
-    return;
+    return $conn->{kill} = undef;
+}
+
+
+# The kill that had this request open, if there was one.
+
+sub kill_of ($self, $id) {
+    my $conn = $self->conn_of($id);
+    my $kill = $self->kill_of_conn($conn) // return;
+    my $answered = $self->{answered}{$id} // return $kill;
+
+    return if $answered < $kill->{at} - $EARLY
+        || $answered > $kill->{at} + $LATE
+        || ($conn->{protocol} == 1 && $conn->{last} ne $id);
+
+    return $kill;
 }
 
 
@@ -187,11 +198,10 @@ sub open_at ($self) {
     my %streams;
 
     for my $id (keys %{ $self->{sent} }) {
-        my $conn = $self->conn_of($id);
-        my $answered = $self->{answered}{$id};
-        my $kill = $conn->{protocol} == 2 ? $self->kill_of($id) : undef;
+        my $serial = $self->{sent}{$id}[1];
 
-        $streams{ $self->{sent}{$id}[1] }++ if $kill;
+        $streams{$serial}++ if $self->{conn}{$serial}{protocol} == 2
+            && $self->kill_of($id);
     }
 
     for my $kill (@{ $self->{kills} }) {
@@ -199,15 +209,9 @@ sub open_at ($self) {
     }
 
     for my $serial (keys %{ $self->{conn} }) {
-        my $conn = $self->{conn}{$serial};
+        my $kill = $self->kill_of_conn($self->{conn}{$serial}) // next;
 
-        for my $kill (@{ $self->{kills} }) {
-            next if $self->{edges}[ $conn->{target} ] ne $kill->{edge};
-            next if $conn->{pid} && $conn->{pid} != $kill->{pid};
-            next if $conn->{opened} > $kill->{at} + $LATE;
-            next if ($conn->{closed} // 9e99) < $kill->{at};
-            $kill->{open} += $streams{$serial} // 1;
-        }
+        $kill->{open} += $streams{$serial} // 1;
     }
 }
 
