@@ -38,6 +38,7 @@ sub new ($class, %opt) {
 sub world ($self) {
     my $t = Usher::World->new;
 
+    $self->{sent} = {};
     $self->{load} = $t->dir . '/bin/load';
     system(qw(cc -std=gnu11 -O2 -Wall -Wextra -o), $self->{load},
         "$self->{here}/load.c") == 0 or die "cannot build load.c\n";
@@ -66,6 +67,8 @@ sub load ($self, $server, %opt) {
     close $pipe or die "load failed on $server->{name}\n";
 
     my $result = decode_json($line);
+
+    $self->{sent}{ $server->{name} } += $result->{requests};
 
     if (!$opt{any} && ($result->{status}{200} // 0) != $result->{requests}) {
         die "$server->{name} did not answer 200 only: $line\n";
@@ -155,7 +158,7 @@ sub cpu ($self) {
         }
     }
 
-    $usher->settled if $usher;
+    $usher->settled($self->{sent}{usher_journal}) if $server{usher_journal};
     $self->cpu_table(\@names, \%us);
     $t->stop_all;
 }
@@ -379,7 +382,7 @@ sub hang ($self) {
         sleep 1;
     }
 
-    $usher->settled;
+    $usher->settled($self->{sent}{usher_journal});
     $self->heading('Latency of known keys, whatever Redis does');
     printf "%d requests per second, latency from the moment a request was "
         . "due;\nmedian of 3 alternating rounds of %d requests.\n\n",

@@ -112,17 +112,15 @@ sub usher_journal ($self, %part) {
 
 # What was journalled has to be rows, or the bench measured something else.
 
-sub settled ($self) {
+sub settled ($self, $requests) {
     my $t = $self->{t};
-    my ($rows, $last, $since) = (0, -1, time);
+    my $rows;
 
-    while (time - $since < 3) {
-        $rows = $t->sql('select count(*) from usher.request');
-        ($last, $since) = ($rows, time) if $rows != $last;
+    $t->await("$requests rows", sub {
         sleep 0.2;
-    }
-
-    die "nothing arrived in PostgreSQL\n" if !$rows;
+        $rows = $t->sql('select count(*) from usher.request');
+        return $rows >= $requests;
+    }, 60);
 
     return $rows;
 }
