@@ -46,6 +46,10 @@ usher_gcra_take(const usher_gcra_t *gcra, uint64_t tat, uint64_t now,
 
     debt = tat > now ? tat - now : 0;
 
+    if (debt > gcra->depth) {
+        debt = gcra->depth;
+    }
+
     take->tat = tat;
     take->wait = 0;
 
@@ -99,15 +103,6 @@ usher_gcra_state(const usher_gcra_t *gcra, uint64_t debt,
     /* units that are not wholly there */
 
     missing = (debt - 1) / gcra->interval + 1;
-
-    if (missing > gcra->burst) {
-
-        /* deeper than it may be: its plan gave it less meanwhile */
-
-        take->remaining = 0;
-        take->next = debt - gcra->depth + gcra->interval;
-        return;
-    }
 
     take->remaining = gcra->burst - missing;
     take->next = debt - (missing - 1) * gcra->interval;

@@ -33,6 +33,7 @@ static ngx_int_t ngx_http_usher_own_charge(ngx_http_request_t *r,
     ngx_http_usher_limit_use_t *use, ngx_http_usher_charge_t *charge);
 static ngx_int_t ngx_http_usher_cost(ngx_http_request_t *r,
     ngx_http_usher_limit_use_t *use, uint64_t *cost);
+static uint64_t ngx_http_usher_peek(ngx_http_usher_charge_t *c, uint64_t now);
 static void ngx_http_usher_charge_undo(ngx_http_usher_charge_t *charges,
     ngx_uint_t n);
 static u_char *ngx_http_usher_limit_name(u_char *p, ngx_str_t *name);
@@ -277,7 +278,7 @@ ngx_http_usher_charge(ngx_http_usher_charge_t *charges, ngx_uint_t n)
         for (i = 0; i < n; i++) {
             c = &charges[i];
 
-            c->old = c->word ? *c->word : 0;
+            c->old = c->word ? ngx_http_usher_peek(c, now) : 0;
             c->denied = !usher_gcra_take(&c->gcra, c->old, now, c->cost,
                                          &c->take);
 
@@ -287,7 +288,7 @@ ngx_http_usher_charge(ngx_http_usher_charge_t *charges, ngx_uint_t n)
         }
 
         if (denied) {
-            return NGX_DECLINED;
+            break;
         }
 
         for (i = 0; i < n; i++) {
@@ -315,12 +316,51 @@ ngx_http_usher_charge(ngx_http_usher_charge_t *charges, ngx_uint_t n)
         ngx_http_usher_charge_undo(charges, i);
     }
 
-    /* the bucket that was too busy */
+    if (tries == NGX_HTTP_USHER_LIMIT_TRIES) {
 
-    c->denied = 1;
-    c->take.wait = c->gcra.interval;
+        /* the bucket that was too busy */
+
+        c->denied = 1;
+        c->take.wait = c->gcra.interval;
+    }
+
+    /* the others are as they were */
+
+    for (i = 0; i < n; i++) {
+        c = &charges[i];
+
+        if (!c->denied) {
+            (void) usher_gcra_take(&c->gcra, c->old, now, 0, &c->take);
+        }
+    }
 
     return NGX_DECLINED;
+}
+
+
+/*
+ * The word; of a bucket that was deeper once, as an empty one of today.  The
+ * clock is read again after the word: whoever wrote it may be ahead of now.
+ */
+
+static uint64_t
+ngx_http_usher_peek(ngx_http_usher_charge_t *c, uint64_t now)
+{
+    ngx_atomic_uint_t  old, empty;
+
+    old = *c->word;
+
+    if (old <= now + c->gcra.depth) {
+        return old;
+    }
+
+    empty = ngx_http_usher_monotonic() + c->gcra.depth;
+
+    if (old > empty && ngx_atomic_cmp_set(c->word, old, empty)) {
+        return empty;
+    }
+
+    return old;
 }
 
 
