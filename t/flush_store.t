@@ -102,6 +102,16 @@ ok($t->sql('select last_event <= now() from usher.journal'),
 
 $slot->close;
 $t->wait_for(sub { $slot->state eq 'ended' }, 'an end entry ends the slot');
+$t->wait_for(sub { !$slot->redis->xlen($slot->key) },
+             'and is trimmed as well');
+
+# it was an older copy's
+
+$slot->append($slot->requests(2))->ship;
+$t->wait_for(sub { $slot->stored }, 'what comes after the end is taken');
+is($slot->state, 'live', 'and the slot lives again');
+$slot->close;
+$t->wait_for(sub { $slot->state eq 'ended' }, 'and ends again');
 is($slot->once, '', 'in the end each event is one row');
 
 done_testing();

@@ -301,7 +301,9 @@ usherd_flush_full(usherd_flush_t *f)
 static int
 usherd_flush_readable(usherd_slot_t *slot)
 {
-    return slot->held && slot->loaded && slot->state == USHERD_SLOT_LIVE
+    return slot->held && slot->loaded
+           && (slot->state == USHERD_SLOT_LIVE
+               || slot->state == USHERD_SLOT_ENDED)
            && slot->rewind_at == 0 && !slot->ended && !slot->waits
            && slot->verdict == USHERD_VERDICT_NONE;
 }
@@ -367,7 +369,11 @@ usherd_flush_read(usherd_flush_t *f, uint64_t block)
 }
 
 
-/* Keys and ids of the streams to read; one only while f->single. */
+/*
+ * Keys and ids of the streams to read; one only while f->single.  Ended slots
+ * are among them: the end may have come from an older copy of the slot, and
+ * what its owner sends then is taken.
+ */
 
 static unsigned
 usherd_flush_streams(usherd_flush_t *f, const char **argv,
@@ -388,8 +394,12 @@ usherd_flush_streams(usherd_flush_t *f, const char **argv,
 
         snprintf(text[2 * n], sizeof(*text), USHER_STREAM_PREFIX "%s",
                  slot->id);
-        snprintf(text[2 * n + 1], sizeof(*text), "%llu-0",
-                 (unsigned long long) slot->next);
+
+        /* beyond its end entry, if that was stored */
+
+        snprintf(text[2 * n + 1], sizeof(*text), "%llu-%d",
+                 (unsigned long long) slot->next,
+                 slot->state == USHERD_SLOT_ENDED);
         n++;
 
         if (f->single) {

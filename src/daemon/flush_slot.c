@@ -594,11 +594,12 @@ usherd_flush_acknowledge(usherd_flush_t *f, int all)
             continue;
         }
 
-        /* an end entry has the id <position>-1, and stays */
+        /* the end entry has the id <position>-1 */
 
         rc = usherd_redis_append_format(f->redis,
-                 "XTRIM " USHER_STREAM_PREFIX "%s MINID %llu-1", slot->id,
-                 (unsigned long long) slot->position);
+                 "XTRIM " USHER_STREAM_PREFIX "%s MINID %llu-%d", slot->id,
+                 (unsigned long long) slot->position,
+                 slot->state == USHERD_SLOT_ENDED ? 2 : 1);
 
         if (rc != USHERD_OK) {
             return USHERD_LOST;

@@ -684,7 +684,8 @@ usherd_flush_positions(usherd_flush_t *f, int slot)
         "FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[], "
         "$5::bigint[], $6::bigint[], $7::text[], $8::timestamptz[]) AS "
         "u(slot, old, position, chain, lines, losers, state, last_event) "
-        "WHERE j.slot = u.slot AND j.position = u.old AND j.state = 'live' "
+        "WHERE j.slot = u.slot AND j.position = u.old "
+        "AND j.state IN ('live', 'ended') "
         "RETURNING j.slot, j.position, j.chain), "
         "marked AS (INSERT INTO usher.journal_mark (slot, position, chain) "
         "SELECT slot, position, chain FROM moved ON CONFLICT DO NOTHING) "
@@ -756,6 +757,11 @@ usherd_flush_moved(usherd_flush_t *f, usherd_slot_t *slot)
         usherd_log(USHERD_LOG_INFO, "slot %s has ended at %llu", slot->id,
                    (unsigned long long) slot->next);
         slot->state = USHERD_SLOT_ENDED;
+
+    } else if (slot->state == USHERD_SLOT_ENDED) {
+        usherd_log(USHERD_LOG_INFO, "slot %s goes on after its end at %llu",
+                   slot->id, (unsigned long long) slot->position);
+        slot->state = USHERD_SLOT_LIVE;
     }
 
     usherd_flush_lag(slot->last_event);

@@ -219,7 +219,7 @@ usherd_verdict_state(usherd_flush_t *f, usherd_slot_t *slot,
 
     rc = usherd_pg_query(f->pg, "UPDATE usher.journal SET state = $3, "
                          "reason = $4 WHERE slot = $1 AND position = $2 "
-                         "AND state = 'live'", 4, values, &res);
+                         "AND state IN ('live', 'ended')", 4, values, &res);
     if (rc != USHERD_OK) {
         return rc;
     }

@@ -355,7 +355,6 @@ usherd_run(usherd_conf_t *conf, usherd_child_t *child, unsigned i,
     usherd_self = &usherd_shared->process[i];
     usherd_self->pid = (uint64_t) getpid();
     usherd_log_name(usherd_self->name);
-    prctl(PR_SET_NAME, usherd_self->name);    /* for ps, top and util/chaos */
 
     /* for ps, top and whoever looks for a duty */
 
