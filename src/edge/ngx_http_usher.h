@@ -431,6 +431,9 @@ typedef struct {
 ngx_http_usher_ctx_t *ngx_http_usher_ctx(ngx_http_request_t *r,
     ngx_uint_t make);
 
+/* usher_node of the running configuration, else the host's name. */
+ngx_str_t *ngx_http_usher_node_name(void);
+
 
 /* A problem to answer with: RFC 9457. */
 typedef struct {

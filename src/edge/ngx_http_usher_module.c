@@ -257,6 +257,22 @@ ngx_http_usher_ctx_cleanup(void *data)
 }
 
 
+ngx_str_t *
+ngx_http_usher_node_name(void)
+{
+    ngx_http_usher_main_conf_t  *umcf;
+
+    umcf = ngx_http_cycle_get_module_main_conf(ngx_cycle,
+                                               ngx_http_usher_module);
+
+    if (umcf == NULL || umcf->node_name.len == 0) {
+        return (ngx_str_t *) &ngx_cycle->hostname;
+    }
+
+    return &umcf->node_name;
+}
+
+
 u_char *
 ngx_http_usher_request_id(u_char *dst, uint64_t *number)
 {
@@ -438,6 +454,8 @@ ngx_http_usher_node(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     if (value[1].len > USHER_REQUEST_NODE_MAX) {
         return "has a name longer than 64 bytes";
     }
+
+    umcf->node_name = value[1];
 
     if (ngx_http_usher_event_escape(cf, &value[1], USHER_REQUEST_NODE_MAX,
                                     &umcf->node)

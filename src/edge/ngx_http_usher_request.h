@@ -45,7 +45,8 @@ struct ngx_http_usher_saved_s {
 
 
 typedef struct {
-    ngx_str_t                node;        /* escaped for an event */
+    ngx_str_t                node_name;   /* of usher_node */
+    ngx_str_t                node;        /* the same, escaped for an event */
     unsigned                 arguments:1; /* some server has arguments */
     unsigned                 plan:1;      /* $usher_plan is used */
     ngx_str_t                first;       /* directive that needs the zone, */
