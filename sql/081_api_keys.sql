@@ -311,6 +311,11 @@ begin
             format('Rotate that one: its id is %s.', old.successor_id));
     end if;
 
+    if coalesce(expires, old.expires_at) <= now() then
+        perform usher.fail('409', 'the successor would have expired already',
+            'Give expires=, or infinity for never.');
+    end if;
+
     select l.* into o from usher.org l where l.id = old.org_id;
 
     secret := usher.key_text(old.brand, old.env);

@@ -130,6 +130,11 @@ is($t->sql("select usher.directory_record('key', ?)->>'state'",
 like($t->ctl_fails("key rotate key=3 grace=-1h"), qr/no grace/,
      'grace is not negative');
 
+$t->ctl('key update key=3 expires=2026-01-01');
+is($t->ctl('key show key=3')->{state}, 'expired', 'an expired key');
+like($t->ctl_fails('key rotate key=3'), qr/would have expired/,
+     'has no use of a successor');
+
 # the rest of its life
 
 is($t->ctl('key update key=3 expires=2030-01-01')->{expires},
