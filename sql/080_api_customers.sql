@@ -63,24 +63,32 @@ kind: company or person
 title: name for people';
 
 
-create function api.org_list()
+create function api.org_list("limit" integer default 1000,
+    after text default '')
 returns jsonb
 language sql stable security definer
 set search_path = pg_catalog, pg_temp
 set timezone = 'UTC'
 as $$
-    select coalesce(jsonb_agg(usher.org_json(o) order by o.name), '[]')
-    from usher.org o
-    where usher.actor() is null
-          or exists (select
-                     from usher.member m
-                     join usher.right r on r.role = m.role
-                     where m.actor = usher.actor() and m.org_id = o.id
-                           and r.function = 'org_list')
+    select coalesce(jsonb_agg(usher.org_json(l) order by l.name), '[]')
+    from (select o.*
+          from usher.org o
+          where o.name > after
+                and (usher.actor() is null
+                     or exists (select
+                                from usher.member m
+                                join usher.right r on r.role = m.role
+                                where m.actor = usher.actor()
+                                      and m.org_id = o.id
+                                      and r.function = 'org_list'))
+          order by o.name
+          limit usher.page("limit")) l
 $$;
 
-comment on function api.org_list() is
-'Lists the orgs: to an actor, those it has a role in.';
+comment on function api.org_list(integer, text) is
+'Lists the orgs: to an actor, those it has a role in.
+limit: at most so many
+after: go on after this name';
 
 
 create function api.org_show(org text)

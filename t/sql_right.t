@@ -140,6 +140,9 @@ is(call('admin', 'key_create', 'org=acme plan=pro'), 'US403',
    'a customer does not choose the plan of its key');
 is(call('admin', 'key_update', 'key=1 plan='), 'US403', 'nor takes it off');
 
+is(scalar @{ $t->ctl('org list limit=1') }, 1, 'a page of orgs');
+is($t->ctl('org list limit=1 after=acme')->[0]{name}, 'beta', 'the next');
+
 # audit
 
 my %reads = map { $_->[0] => 1 } $t->rows(q{
