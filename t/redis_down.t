@@ -23,7 +23,9 @@ sub becomes {
 sub said {
     my ($what) = @_;
 
-    return scalar(() = $t->error_log =~ /usher: redis "[^"]+" \(directory\) $what/g);
+    my @lines = $t->error_log =~ /redis "[^"]+" \(directory\) $what/g;
+
+    return scalar(@lines);
 }
 
 open(my $fh, '>', "$dir/password") or die;

@@ -40,7 +40,9 @@ SKIP: {
     $ENV{USHER_NGINX} = $wrapper;
 
     $t->redis;
-    $t->nginx(<<'EOF', main => "load_module $nchan;\nload_module " . $t->dir . "/bin/ngx_http_usher_module.so;");
+    my $ours = $t->dir . '/bin/ngx_http_usher_module.so';
+
+    $t->nginx(<<'EOF', main => "load_module $nchan;\nload_module $ours;");
         usher_zone 1m;
         usher_redis %%REDIS%%;
         server {
