@@ -29,9 +29,13 @@ our %FAULT = (
     postgres => \&postgres,
 );
 
+# In this order: what comes back with a backup must not rest on a slot that an
+# older copy has replaced since.
+our @SCENARIOS = qw(wiped_idle old_slot backup restored);
 our %SCENARIO = (
     wiped_idle => \&wiped_idle,
     old_slot => \&old_slot,
+    backup => \&backup,
     restored => \&restored,
 );
 
@@ -94,7 +98,8 @@ sub mend ($self) {
     my $w = $self->{world};
 
     $self->calm;
-    $w->start($_) for qw(redis postgres usherd), @{ $self->{edges} };
+    $w->start($_) for qw(redis postgres usherd),
+        grep { !$self->{ended}{$_} } @{ $self->{edges} };
 }
 
 
@@ -394,13 +399,38 @@ sub old_slot ($self) {
 }
 
 
+# A base backup.  The tiny nodes end here, drained: what they freed since could
+# not be sent again, and they say so by gaps.
+
+sub backup ($self) {
+    my $w = $self->{world};
+
+    $self->mend;
+    $self->event('backup');
+    $w->signal('crowd', 'STOP');
+    $self->drain;
+
+    for my $edge (@{ $self->{small} }) {
+        $self->{dropped}{$edge} = $w->metric($edge,
+            'usher_journal_dropped_total') // -1;
+        push @{ $self->{closings} }, { edge => $edge, at => time };
+        $w->stop($edge);
+        $self->{ended}{$edge} = 1;
+    }
+
+    $w->signal('crowd', 'CONT');
+    $w->backup('backup');
+    $self->{backup_at} = time;
+}
+
+
 # PostgreSQL as it was when the backup was taken.
 
 sub restored ($self) {
     my $w = $self->{world};
 
     $self->mend;
-    return $self->fail('restored: no backup') if !-d "$w->{dir}/backup";
+    return $self->fail('restored: no backup') if !$self->{backup_at};
     $self->event('restored', sprintf 'to %.0f s ago',
         time - $self->{backup_at});
     $w->restore('backup');
