@@ -112,12 +112,16 @@ sub append {
 sub chain {
     my ($self, $position) = @_;
 
-    my $crc = 0;
+    return sprintf '%016x', crc(0, substr $self->{bytes}, 0, $position);
+}
 
-    $crc = $crc[($crc ^ $_) & 255] ^ ($crc >> 8)
-        for unpack 'C*', substr $self->{bytes}, 0, $position;
 
-    return sprintf '%016x', $crc;
+sub crc {
+    my ($crc, $bytes) = @_;
+
+    $crc = $crc[($crc ^ $_) & 255] ^ ($crc >> 8) for unpack 'C*', $bytes;
+
+    return $crc;
 }
 
 
