@@ -62,8 +62,16 @@ sub flood {
 }
 
 
+# How many times Redis was asked by MGET.
+
+sub mgets {
+    return ($t->redis_cli('info commandstats') =~ /_mget:calls=(\d+)/)[0];
+}
+
+
 is_deeply(flood(3), { 401 => 3 }, 'unknown keys, in peace');
 
+my $before = mgets();
 my @flooders = map {
     my $pid = fork // die "fork: $!";
     if ($pid == 0) {
@@ -91,6 +99,10 @@ is("@bad", '', 'known keys are admitted all the time');
 note "good keys not asked for before, first answers: @first";
 
 waitpid $_, 0 for @flooders;
+
+my $asked = mgets() - $before;
+cmp_ok($asked, '<', 20000, 'beyond the budget it is asked in bulk');
+note "$asked commands for 40,000 unknown keys";
 
 # the flood has evicted nobody: no Redis is needed
 

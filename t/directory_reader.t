@@ -13,9 +13,9 @@ $t->postgres;
 $t->redis;
 $t->usherd(duties => 'directory');
 $t->ctl('org create name=acme');
-my @keys = map { key_new($t) } 1 .. 8;
+my @keys = map { key_new($t) } 1 .. 12;
 
-edge($t, workers => 3);
+edge($t, workers => 3, http => 'add_header X-Pid $pid always;');
 $t->wait_for(sub { status($t, $keys[0]) == 200 }, 'admitted');
 
 
@@ -40,14 +40,26 @@ for my $pid ($t->workers) {
 
 # one that hangs is deposed; when it goes on it does no harm
 
-for my $pid (($t->workers)[0, 1]) {
-    my $key = $keys[0];
-    $t->wait_for(sub { status($t, $key) == 200 }, 'admitted');
+# (the kernel may give a new connection to whoever hangs: we keep ours)
+
+my @pids = $t->workers;
+my $on = connections($t, $keys[-1], scalar @pids);
+
+for my $pid (@pids) {
+    my ($other) = grep { $_ != $pid } @pids;
+    my $key = shift @keys;
+
+    $t->wait_for(sub { head_on($on->{$other}, $key) == 200 }, 'admitted');
     kill 'STOP', $pid;
-    $t->sql('update usher.key set scopes = scopes || ?::text where id = ?',
-            "s$pid", $key->{id});
+    $t->sql('update usher.key set revoked_at = now() where id = ?',
+            $key->{id});
+    $t->wait_for(sub { head_on($on->{$other}, $key) == 401 },
+                 'a worker hangs: revoked');
     kill 'CONT', $pid;
+    $t->wait_for(sub { head_on($on->{$pid}, $key) == 401 },
+                 'it goes on: revoked');
 }
+
 revoked(shift @keys, 'workers had hung');
 
 # new and old workers of a reload

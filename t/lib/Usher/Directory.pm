@@ -7,11 +7,13 @@ use warnings;
 
 use Digest::SHA qw(sha256_hex);
 use Exporter qw(import);
+use IO::Socket::INET;
 use JSON::PP ();
 
 our @EXPORT = qw(
     customers key_make key_id record lineage changes record_is
     edge key_new ask status monitor asked
+    connections head_on head_send head_answer
 );
 
 
@@ -132,6 +134,60 @@ sub ask {
 
 
 sub status { return ask(@_)->status }
+
+
+# A kept connection to each of n workers, by pid; the edge adds X-Pid.
+
+sub connections {
+    my ($t, $key, $n) = @_;
+
+    my %on;
+
+    $t->wait_for(sub {
+        my $c = IO::Socket::INET->new(
+            PeerAddr => '127.0.0.1:' . $t->port('edge1'))
+            || die "connect: $!\n";
+        head_send($c, $key);
+        my ($status, $pid) = head_answer($c);
+        $on{$pid} //= $c;
+        keys %on == $n;
+    }, 'a connection to each worker');
+
+    return \%on;
+}
+
+
+sub head_on {
+    my ($c, $key) = @_;
+
+    head_send($c, $key);
+
+    return (head_answer($c))[0];
+}
+
+
+sub head_send {
+    my ($c, $key) = @_;
+
+    print $c "HEAD /file HTTP/1.1\r\nHost: a\r\nX-API-Key: $key->{key}\r\n",
+             "\r\n";
+}
+
+
+# Status and pid.
+
+sub head_answer {
+    my ($c) = @_;
+    my ($status, $pid);
+
+    while (my $line = <$c>) {
+        $status = $1 if $line =~ m{^HTTP/1.1 (\d+)};
+        $pid = $1 if $line =~ m{^X-Pid: (\d+)};
+        last if $line eq "\r\n";
+    }
+
+    return ($status, $pid);
+}
 
 
 # Everything that Redis is asked from here on; asked() counts what matches.
