@@ -116,7 +116,7 @@ $(OUT)/nginx/Makefile: config src/edge/exports.map $(OUT)/flags $(OUT)/sources
 
 $(OUT)/$(MODULE): $(OUT)/nginx/Makefile $(EDGE)
 	$(MAKE) -f $< -C $(NGINX_DEV) modules
-	cp -f $(OUT)/nginx/ngx_http_usher_*module.so $@.new
+	cp -f $(OUT)/nginx/$(MODULE) $@.new
 	mv -f $@.new $@
 
 # names of the sources: a file that came or went needs a new configure

@@ -38,9 +38,10 @@
 #define _NGX_HTTP_USHER_JOURNAL_H_INCLUDED_
 
 
+#include "ngx_http_usher.h"
+
 #include <ngx_thread_pool.h>
 
-#include "ngx_http_usher.h"
 #include "usher_crc.h"
 #include "usher_segment.h"
 

@@ -13,10 +13,10 @@
  */
 
 
+#include "ngx_http_usher_journal.h"
+
 #include <dirent.h>
 #include <sys/file.h>
-
-#include "ngx_http_usher_journal.h"
 
 
 #define NGX_HTTP_USHER_ADOPT_MAX    4

@@ -11,14 +11,10 @@
  */
 
 
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
+#include "ngx_http_usher_journal.h"
 
 #include <dirent.h>
 #include <sys/vfs.h>
-
-#include "ngx_http_usher_journal.h"
 
 
 #define NGX_HTTP_USHER_BTRFS     0x9123683e

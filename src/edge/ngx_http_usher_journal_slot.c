@@ -13,10 +13,10 @@
  */
 
 
+#include "ngx_http_usher_journal.h"
+
 #include <sys/file.h>
 #include <sys/random.h>
-
-#include "ngx_http_usher_journal.h"
 
 
 #define NGX_HTTP_USHER_SPARE_WAIT  200      /* msec */
