@@ -119,10 +119,15 @@ $(OUT)/$(MODULE): $(OUT)/nginx/Makefile $(EDGE)
 	cp -f $(OUT)/nginx/$(MODULE) $@.new
 	mv -f $@.new $@
 
-# names of the sources: a file that came or went needs a new configure
+# names of the sources: a file that came or went needs a new configure, and
+# config names each
 
 $(OUT)/sources: always
 	@mkdir -p $(OUT)
+	@for file in $(notdir $(filter-out %.h,$(EDGE))); do \
+	    grep -q "/$$file" config \
+	        || { echo "config does not name $$file"; exit 1; }; \
+	done
 	@echo '$(EDGE)' > $@.new
 	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
 
