@@ -374,6 +374,13 @@ ngx_http_usher_redis_after(ngx_event_t *ev)
 
     if (rc->drop && rc->ac) {
         redisAsyncFree(rc->ac);
+
+        if (rc->destroyed) {
+
+            /* by a handler that had its NULL: this event is posted again */
+
+            return;
+        }
     }
 
     rc->drop = 0;
