@@ -112,6 +112,9 @@ $t->wait_for(sub { $slot->stored }, 'what comes after the end is taken');
 is($slot->state, 'live', 'and the slot lives again');
 $slot->close;
 $t->wait_for(sub { $slot->state eq 'ended' }, 'and ends again');
+$slot->redis->hdel('usher:slots', $slot->id);
+$t->wait_for(sub { !$slot->redis->exists('usher:ack:' . $slot->id) },
+             'and leaves nothing when its edge has retired it');
 is($slot->once, '', 'in the end each event is one row');
 
 done_testing();

@@ -73,7 +73,7 @@ static const usherd_conf_key_t  usherd_conf_keys[] = {
     { "redis", "password_file", USHERD_CONF_TEXT,
       usherd_conf_at(redis_password_file), 0, 0 },
     { "redis", "timeout_ms", USHERD_CONF_NUMBER,
-      usherd_conf_at(redis_timeout_ms), 100, 60000 },
+      usherd_conf_at(redis_timeout_ms), 500, 60000 },
 
     { "usherd", "duties", USHERD_CONF_DUTIES,
       usherd_conf_at(duties), 0, 0 },

@@ -5,6 +5,7 @@
  *     flush_slot.c     slots and their leases, what PostgreSQL says of them
  *     flush_entry.c    an entry of a stream: checked, cut, taken into a batch
  *     flush_store.c    a batch becomes rows, in one transaction
+ *     flush_copy.c     its lines go into their tables
  *     flush_careful.c  the same slot by slot, poison put aside
  *     flush_usage.c    roll-ups
  *     flush_verdict.c  rewinds, forks, stops
@@ -191,6 +192,7 @@ typedef struct {
     uint64_t                   restate;      /* msec, of the acks */
     uint64_t                   backoff;      /* msec, after trouble */
     unsigned                   failing:1;    /* already said so */
+    unsigned                   refused:1;    /* an acknowledgement was */
     unsigned                   wrong_names;  /* fields that are no slots */
 } usherd_flush_t;
 
@@ -256,16 +258,24 @@ int usherd_flush_usage(usherd_flush_t *f);
 int usherd_flush_gaps(usherd_flush_t *f, int slot);
 int usherd_flush_positions(usherd_flush_t *f, int slot);
 int usherd_flush_commit(usherd_flush_t *f, int slot);
+/* Runs a statement without result; outcome as above. */
+int usherd_flush_run(usherd_flush_t *f, const char *sql);
+/* What the last USHERD_ERROR of PostgreSQL means here. */
+int usherd_flush_class(usherd_flush_t *f);
+
+
+/* flush_copy.c */
+
 /*
  * COPYs lines[index[0 .. n - 1]] of one kind, or all of that kind (index
  * NULL) summing them up as well.
  */
 int usherd_flush_copy(usherd_flush_t *f, unsigned kind,
     const uint32_t *index, size_t n);
-/* Runs a statement without result; outcome as above. */
-int usherd_flush_run(usherd_flush_t *f, const char *sql);
-/* What the last USHERD_ERROR of PostgreSQL means here. */
-int usherd_flush_class(usherd_flush_t *f);
+
+/* Within a COPY: data is gathered; the end gives the tag. */
+int usherd_flush_send(usherd_flush_t *f, const char *data, size_t len);
+int usherd_flush_sent(usherd_flush_t *f, uint64_t *rows);
 
 
 /* flush_careful.c */

@@ -23,13 +23,15 @@
 
 
 #define USHERD_FLUSH_FORGET  600000   /* msec unregistered until forgotten */
+#define USHERD_FLUSH_RETIRE  2000     /* the same for a slot that has ended */
 
 
 static void usherd_flush_seen(usherd_flush_t *f, const char *id,
     const char *json, size_t len);
 static usherd_slot_t *usherd_flush_slot(usherd_flush_t *f, const char *id,
     size_t len);
-static void usherd_flush_forget(usherd_flush_t *f);
+static int usherd_flush_forget(usherd_flush_t *f);
+static int usherd_flush_answers(usherd_flush_t *f, unsigned n);
 static int usherd_flush_share(usherd_flush_t *f, unsigned *share);
 static int usherd_flush_take_leases(usherd_flush_t *f, unsigned share);
 static int usherd_flush_drop_leases(usherd_flush_t *f, unsigned share);
@@ -81,9 +83,8 @@ usherd_flush_discover(usherd_flush_t *f)
     }
 
     usherd_reply_free(reply);
-    usherd_flush_forget(f);
 
-    return USHERD_OK;
+    return usherd_flush_forget(f);
 }
 
 
@@ -156,19 +157,35 @@ usherd_flush_slot(usherd_flush_t *f, const char *id, size_t len)
 }
 
 
-static void
+/*
+ * A slot that has ended goes when its edge has taken it out of the registry,
+ * and its acknowledgement, which nobody reads any more, with it.
+ */
+
+static int
 usherd_flush_forget(usherd_flush_t *f)
 {
-    uint64_t        now;
-    unsigned        i;
-    usherd_slot_t  *slot;
-
-    now = usherd_now();
+    uint64_t         age;
+    unsigned         i;
+    usherd_slot_t   *slot;
+    usherd_reply_t  *reply;
 
     for (i = 0; i < f->nslots; /* void */ ) {
         slot = f->slots[i];
+        age = usherd_now() - slot->registered;
 
-        if (now - slot->registered < USHERD_FLUSH_FORGET) {
+        if (slot->held && slot->state == USHERD_SLOT_ENDED
+            && age >= USHERD_FLUSH_RETIRE)
+        {
+            reply = usherd_redis_format(f->redis, "DEL " USHER_ACK_PREFIX
+                                        "%s", slot->id);
+            if (reply == NULL) {
+                return USHERD_LOST;
+            }
+
+            usherd_reply_free(reply);
+
+        } else if (age < USHERD_FLUSH_FORGET) {
             i++;
             continue;
         }
@@ -178,6 +195,8 @@ usherd_flush_forget(usherd_flush_t *f)
         f->slots[i] = f->slots[--f->nslots];
         free(slot);
     }
+
+    return USHERD_OK;
 }
 
 
@@ -568,10 +587,9 @@ usherd_flush_gauges(usherd_flush_t *f)
 int
 usherd_flush_acknowledge(usherd_flush_t *f, int all)
 {
-    int              rc;
-    unsigned         i, n;
-    usherd_slot_t   *slot;
-    usherd_reply_t  *reply;
+    int             rc;
+    unsigned        i, n;
+    usherd_slot_t  *slot;
 
     n = 0;
 
@@ -608,6 +626,18 @@ usherd_flush_acknowledge(usherd_flush_t *f, int all)
         n++;
     }
 
+    return usherd_flush_answers(f, n);
+}
+
+
+static int
+usherd_flush_answers(usherd_flush_t *f, unsigned n)
+{
+    unsigned         refused;
+    usherd_reply_t  *reply;
+
+    refused = 0;
+
     while (n-- > 0) {
         reply = usherd_redis_reply(f->redis);
 
@@ -615,8 +645,22 @@ usherd_flush_acknowledge(usherd_flush_t *f, int all)
             return USHERD_LOST;
         }
 
+        if (usherd_reply_type(reply) == USHERD_REPLY_ERROR) {
+            refused = 1;
+
+            if (!f->refused) {
+                usherd_log(USHERD_LOG_ERROR, "Redis refuses an "
+                           "acknowledgement: %s; stating it again each 5 s",
+                           usherd_reply_text(reply, NULL));
+            }
+
+            f->refused = 1;
+        }
+
         usherd_reply_free(reply);
     }
+
+    f->refused = refused;
 
     return USHERD_OK;
 }
