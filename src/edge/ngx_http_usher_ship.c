@@ -523,6 +523,10 @@ ngx_http_usher_ship_entry(ngx_http_usher_slot_t *s, ngx_http_usher_entry_t *e)
     takeup = s->takeup;
     n = 0;
 
+    if (takeup || s->announce == 0) {
+        ngx_http_usher_ack_announce(s);
+    }
+
 #define ngx_http_usher_arg(p, l)                                              \
     (argv[n].data = (u_char *) (p), argv[n].len = (l), n++)
 #define ngx_http_usher_word(w)  ngx_http_usher_arg(w, sizeof(w) - 1)
@@ -592,7 +596,6 @@ ngx_http_usher_ship_entry(ngx_http_usher_slot_t *s, ngx_http_usher_entry_t *e)
         }
 
         ngx_http_usher_count(journal_takeups);
-        ngx_http_usher_ack_announce(s);
 
     } else {
         rc = ngx_http_usher_ship_command(s, ngx_http_usher_ship_added, len,

@@ -256,11 +256,11 @@ ngx_http_usher_ack_announce(ngx_http_usher_slot_t *s)
     u_char     json[512];
     ngx_str_t  argv[4];
 
-    s->announce = ngx_current_msec + NGX_HTTP_USHER_SLOTS_TIME;
-
     if (s->closing || s->forked || (s->own && s->journal->committed == 0)) {
         return;
     }
+
+    s->announce = (ngx_current_msec + NGX_HTTP_USHER_SLOTS_TIME) | 1;
 
     ngx_str_set(&argv[0], "HSET");
     ngx_str_set(&argv[1], USHER_SLOTS);

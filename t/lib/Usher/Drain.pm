@@ -129,13 +129,13 @@ sub crc64 {
 }
 
 
-sub slots  { sort keys %{ $_[0]{slot} } }
+sub slots  { my @s = sort keys %{ $_[0]{slot} }; @s }
 sub slot   { $_[0]{slot}{$_[1]} //= { position => 0, bytes => '', holes => [],
                                       chain => 0, read => '0-0' } }
 sub faults { @{ $_[0]{faults} } }
 sub lines  { my ($self) = @_; map { split /\n/, $self->{slot}{$_}{bytes} }
              $self->slots }
-sub known  { my ($self) = @_; sort $self->redis->hkeys('usher:slots') }
+sub known  { my @s = sort $_[0]->redis->hkeys('usher:slots'); @s }
 
 
 # One reading of all streams; returns the number of new bytes.
