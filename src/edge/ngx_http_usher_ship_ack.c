@@ -385,6 +385,12 @@ ngx_http_usher_ack_checked(ngx_http_usher_sent_t *sent,
     {
         ngx_http_usher_ship_restart(s, s->acked);
 
+    } else if (length == 0 && sent->shipped > s->acked) {
+
+        /* trimmed by a usherd whose PostgreSQL was set back since */
+
+        ngx_http_usher_ship_restart(s, s->acked);
+
     } else if (sent->last && minor == 0) {
         ngx_http_usher_ship_restart(s, s->acked);
     }

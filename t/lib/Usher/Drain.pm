@@ -148,6 +148,8 @@ sub pull {
     for my $id ($self->known) {
         my $s = $self->slot($id);
 
+        next if ($s->{state} // '') eq 'f';
+
         for my $entry (@{ $self->redis->xrange("usher:ev:$id", '-', '+') }) {
             $n += $self->entry($id, $s, $entry->[0], @{ $entry->[1] });
         }
@@ -219,7 +221,9 @@ sub ack {
     for my $id ($opt{slot} // $self->slots) {
         my $s = $self->slot($id);
         my $position = $opt{at} // $s->{position};
-        my $state = $opt{state} // ($s->{rewind} ? 'r' : 'o');
+        my $state = $opt{state} // ($s->{rewind} ? 'r' : $s->{state} // 'o');
+
+        $s->{state} = 'f' if $state eq 'f';
 
         $self->{nonce}++ if $state eq 'r';
         $s->{rewind} = 0;
