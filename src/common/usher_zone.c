@@ -274,6 +274,7 @@ usher_zone_key_get(usher_zone_t *z, const unsigned char *digest,
         }
 
         i = usher_set_find(&z->keys, set, p.tag, digest, USHER_KEY_DIGEST);
+        cell = NULL;
 
         if (i >= 0) {
             cell = (usher_zone_key_t *) usher_set_cell(&z->keys, set, i);

@@ -328,6 +328,8 @@ ngx_http_usher_fetch_record(ngx_http_usher_directory_t *d,
     static u_char                buf[NGX_HTTP_USHER_RECORD_MAX];
     static ngx_http_usher_key_t  key;
 
+    len = 0;
+
     if (fetch->kind == NGX_HTTP_USHER_KIND_KEY) {
         rc = ngx_http_usher_record_key(text, ready, &key, reason);
 
