@@ -43,7 +43,7 @@ typedef struct {
     uint64_t  tat;         /* the word's new value, if admitted */
     uint64_t  remaining;   /* units left then; if refused: there now */
     uint64_t  next;        /* ns until one more unit is there; 0: full */
-    uint64_t  wait;        /* ns until cost units are there; UINT64_MAX: never */
+    uint64_t  wait;        /* ns until cost units are there; all ones: never */
 } usher_gcra_take_t;
 
 

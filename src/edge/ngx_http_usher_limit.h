@@ -83,4 +83,17 @@ ngx_int_t ngx_http_usher_limit_fields(ngx_http_request_t *r,
     ngx_http_usher_charge_t *charges, ngx_uint_t n);
 
 
+/* Sets ctx->violated to the names of limits that denied. */
+ngx_int_t ngx_http_usher_limit_violated(ngx_http_request_t *r,
+    ngx_http_usher_ctx_t *ctx, ngx_http_usher_charge_t *charges,
+    ngx_uint_t n, ngx_uint_t dry_run);
+
+/* Both answer, and return what the phase handler returns. */
+ngx_int_t ngx_http_usher_limit_refuse(ngx_http_request_t *r,
+    ngx_http_usher_ctx_t *ctx, ngx_http_usher_limit_conf_t *lcf,
+    ngx_http_usher_charge_t *charges, ngx_uint_t n);
+ngx_int_t ngx_http_usher_limit_unavailable(ngx_http_request_t *r,
+    ngx_http_usher_ctx_t *ctx, ngx_http_usher_limit_conf_t *lcf);
+
+
 #endif /* _NGX_HTTP_USHER_LIMIT_H_INCLUDED_ */

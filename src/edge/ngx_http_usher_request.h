@@ -115,9 +115,6 @@ char *ngx_http_usher_credential(ngx_conf_t *cf, ngx_command_t *cmd,
 /* The sources where no usher_credential is given. */
 ngx_array_t *ngx_http_usher_default_sources(ngx_conf_t *cf);
 
-/* Post-read phase: takes keys out of the query string. */
-ngx_int_t ngx_http_usher_hide_arguments(ngx_http_request_t *r);
-
 /*
  * Searches for the credential: NGX_OK (ctx->credential is set, or there is
  * none), NGX_DECLINED (two that differ) or NGX_ERROR.
@@ -133,6 +130,12 @@ ngx_int_t ngx_http_usher_strip(ngx_http_request_t *r,
 ngx_int_t ngx_http_usher_digest(ngx_str_t *text,
     u_char digest[USHER_KEY_DIGEST]);
 void ngx_http_usher_digest_done(void);
+
+
+/* ---- ngx_http_usher_argument.c */
+
+/* Post-read phase: takes keys out of the query string. */
+ngx_int_t ngx_http_usher_hide_arguments(ngx_http_request_t *r);
 
 
 /* ---- ngx_http_usher_record.c */
