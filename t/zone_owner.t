@@ -4,6 +4,7 @@
 
 use lib 't/lib';
 use Usher::Test;
+no warnings 'portable';            # hex of addresses
 
 my $t = Usher::Test->new;
 
