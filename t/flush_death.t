@@ -103,4 +103,22 @@ is($t->sql('select count(*) from usher.request'), 4, 'and has the rows');
 is($t->sql('select count(*) from usher.quarantine'), 0,
    'none was taken for poison');
 
+
+# trouble that only a person can end: said once, and nothing is lost
+
+my $hooks = Usher::Slot->new($t);
+
+$t->sql('alter table usher.request rename to elsewhere');
+$slot->append($slot->requests(4))->ship;
+$hooks->append($hooks->hook('shop', 'a'))->ship;
+$t->wait_for(sub { $hooks->stored }, 'a table is gone: other slots go on', 20);
+$t->wait_for(sub { $t->log_of('usherd2') =~ /\[alert\].*cannot store: 42P01/ },
+             'it is told');
+sleep 2;
+is(() = $t->log_of('usherd2') =~ /cannot store/g, 1, 'once');
+$t->sql('alter table usher.elsewhere rename to request');
+$t->wait_for(sub { $slot->stored }, 'it is back: stored', 20);
+is($t->sql('select count(*) from usher.request'), 8, 'each event is one row');
+like($t->log_of('usherd2'), qr/storing again/, 'it is told');
+
 done_testing();

@@ -77,4 +77,23 @@ $t->wait_for(sub { $calm->stored }, 'the other slot goes on');
 is($t->sql('select count(*) from usher.quarantine where slot = ?', $mad->id),
    0, 'nothing of it is in quarantine');
 
+
+# a row that COPY takes and nobody stores: the tag does not add up
+
+$t->sql("create function vanish() returns trigger language plpgsql as "
+        . "\$\$ begin return null; end \$\$");
+$t->sql('create trigger vanish before insert on usher.request for each row '
+        . "when (new.uri = '/v1/things' and new.key_id = 666) "
+        . 'execute function vanish()');
+$calm->append($calm->requests(3), $calm->requests(1, key_id => 666),
+              $calm->requests(3));
+splice @{ $calm->{ids} }, -4, 1;
+$calm->ship;
+$t->wait_for(sub { $calm->stored }, 'a row that vanished');
+is($calm->once, '', 'each good line is one row');
+is($t->sql('select reason from usher.quarantine where slot = ?', $calm->id),
+   'COPY did not count it', 'and the other is not lost');
+is($t->sql('select lines from usher.journal where slot = ?', $calm->id),
+   9 + 3 + 7, 'lines add up');
+
 done_testing();

@@ -1,0 +1,49 @@
+# Duty keep: one works, by its lease; what fails is told once and does not
+# keep the rest from running.
+
+use lib 't/lib';
+use Usher::Test;
+
+
+my $t = Usher::Test->new;
+my %conf = (usherd => { lease_s => 2 });
+
+$t->postgres;
+$t->redis;
+$t->sql('alter function usher.keep_fold() rename to keep_fold_away');
+
+my $days = $t->sql("select count(*) from pg_inherits where inhparent = "
+                   . "'usher.request'::regclass");
+my $last = $t->sql("select max(inhrelid::regclass::text) from pg_inherits "
+                   . "where inhparent = 'usher.request'::regclass");
+$t->sql("drop table $last");
+
+$t->usherd(duties => 'keep', conf => \%conf);
+$t->wait_for(sub { $t->sql("select count(*) from pg_inherits where inhparent "
+                           . "= 'usher.request'::regclass") == $days },
+             'a missing day ahead is made');
+$t->wait_for(sub { $t->log_of('usherd') =~ /keep_fold\(\)" failed: 42883/ },
+             'a function that fails is told');
+
+$t->usherd(name => 'usherd2', duties => 'keep', conf => \%conf);
+$t->wait_for(sub { $t->sql("select count(*) from pg_stat_activity where "
+                           . "application_name = 'usherd keep'") == 2 },
+             'a second one is there');
+sleep 1;
+unlike($t->log_of('usherd2'), qr/holds the lease/, 'and stands by');
+
+$t->sql('alter function usher.keep_fold_away() rename to keep_fold');
+$t->kill9('usherd');
+$t->wait_for(sub { $t->log_of('usherd2') =~ /holds the lease/ },
+             'until the first is killed');
+
+# it works: a closed hour is folded
+
+$t->sql("insert into usher.usage_delta select h, 1, 1, '/', 200, 1, 1, 1, 1 "
+        . "from (select closed_until - interval '1 hour' as h "
+        . 'from usher.usage_close) x, generate_series(1, 3)');
+$t->wait_for(sub { ($t->sql('select requests from usher.usage') // 0) == 3 },
+             'closed hours are folded', 20);
+is($t->sql('select count(*) from usher.usage_delta'), 0, 'and leave no sums');
+
+done_testing();
