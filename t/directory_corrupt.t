@@ -65,8 +65,14 @@ like($t->error_log, qr/\Q$id\E of the directory is whole again/, 'said');
 
 $t->signal('directory', 'STOP');
 my $lineage = lineage($t);
+my $wiped = 'key:' . $t->sql("select encode(digest, 'hex') from usher.key
+                              where id = ?", $other->{id});
+my $record = $t->redis_cli('get', "usher:d:$wiped");
 $t->redis_cli('del usher:d:ready');
 is(status($t, $other), 503, 'not ready: cannot know');
+$t->redis_cli('del', "usher:d:$wiped");
+is(status($t, $other), 503, 'nor that a record does not exist');
+$t->redis_cli('set', "usher:d:$wiped", $record);
 is(status($t, $known), 200, 'what is known serves');
 $t->redis_cli('set', 'usher:d:ready', $lineage);
 is(status($t, $other), 200, 'ready: can');
