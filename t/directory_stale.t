@@ -50,6 +50,23 @@ $t->start('usherd');
 $t->wait_for(sub { status($t->on('edge3'), $unknown) == 401 },
              'usherd is back: revoked');
 
+# what was revoked in time is not served as stale, if Redis goes then
+
+my $revoked = key_new($t);
+my $monitor = monitor($t);
+$t->wait_for(sub { status($t->on('edge3'), $revoked) == 200 }, 'admitted');
+$t->sql('update usher.key set revoked_at = now() where id = ?',
+        $revoked->{id});
+$t->wait_for(sub { (changes($t))[-1]->[1]{x} }, 'the change is there');
+my $id = (changes($t))[-1]->[0];
+$t->wait_for(sub { asked($monitor, qr/"XREAD".*"$id-0"/) >= 3 },
+             'three edges have applied it');
+$t->signal('redis', 'STOP');
+is(status($t->on('edge3'), $revoked), 503, 'Redis hangs: cannot be known');
+is(status($t->on('edge3'), $known), 200, 'others are');
+$t->signal('redis', 'CONT');
+kill 'TERM', $monitor->{pid};
+
 # Redis gone, or hanging: known keys do not wait for it
 
 $t->kill9('redis');
