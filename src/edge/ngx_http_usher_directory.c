@@ -333,6 +333,7 @@ ngx_http_usher_directory_begin(ngx_http_usher_directory_t *d)
         ngx_queue_init(&d->waiting);
         ngx_queue_init(&d->resumed);
         ngx_queue_init(&d->queued);
+        ngx_queue_init(&d->asked);
 
         for (i = 0; i < 256; i++) {
             ngx_queue_init(&d->fetches[i]);
@@ -398,6 +399,8 @@ ngx_http_usher_directory_end(ngx_http_usher_directory_t *d)
     if (d->redis != NULL) {
         ngx_http_usher_redis_destroy(d->redis);
         d->redis = NULL;
+
+        ngx_http_usher_fetch_abandon(d);
     }
 }
 

@@ -37,6 +37,7 @@ typedef struct {
     ngx_queue_t                       waiting;   /* waiters, by deadline */
     ngx_queue_t                       resumed;   /* waiters with an answer */
     ngx_queue_t                       queued;    /* fetches not yet sent */
+    ngx_queue_t                       asked;     /* commands on their way */
     ngx_queue_t                       fetches[256];
     ngx_uint_t                        nwaiting;
     ngx_uint_t                        npoor;     /* of these beyond budget */
@@ -102,6 +103,7 @@ ngx_http_usher_fetch_t *ngx_http_usher_fetch_create(
 ngx_int_t ngx_http_usher_fetch_send(ngx_http_usher_directory_t *d,
     ngx_http_usher_fetch_t **fetches, ngx_uint_t n);
 void ngx_http_usher_fetch_pace(ngx_event_t *ev);
+void ngx_http_usher_fetch_abandon(ngx_http_usher_directory_t *d);
 
 /* The word that counts changes of this record (of all with its hash). */
 ngx_atomic_t *ngx_http_usher_ticket(ngx_http_usher_shared_t *shared,

@@ -8,7 +8,8 @@
  * is renewed every 10 ms and may be taken after 20 ms, or at once from a dead
  * pid; of several takers the one that moves the time wins.  A reader that was
  * deposed while it slept finds out before it acts on a reply; what it might
- * still do meanwhile (drop cells) does no harm.
+ * still do meanwhile (drop cells) does no harm.  It keeps its connection, so
+ * that on a busy machine the lease may come and go at no cost.
  *
  * A round is XREAD BLOCK from the place in the zone, then MGET of heartbeat
  * and usher:d:ready, in one go on a connection of the reader's own, to the
@@ -86,13 +87,6 @@ ngx_http_usher_changes_renew(ngx_http_usher_directory_t *d)
 
     if (ngx_http_usher_changes_mine(d)) {
         d->shared->reader_at = ngx_current_msec;
-
-    } else if (d->changes != NULL) {
-
-        /* another one thought that we were dead */
-
-        ngx_http_usher_changes_stop(d);
-        return;
 
     } else if (ngx_http_usher_changes_take(d) != NGX_OK) {
         return;
@@ -383,8 +377,15 @@ ngx_http_usher_changes_entry(ngx_http_usher_directory_t *d,
         }
     }
 
-    if (lineage == NULL || id <= *place) {
+    if (lineage == NULL) {
         return NGX_ERROR;
+    }
+
+    if (id <= *place) {
+
+        /* asked for before another reader came, who has applied it */
+
+        return NGX_OK;
     }
 
     if (id != *place + 1) {

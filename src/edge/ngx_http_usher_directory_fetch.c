@@ -34,6 +34,7 @@
 
 /* One MGET. */
 typedef struct {
+    ngx_queue_t                queue;        /* in asked */
     ngx_uint_t                 n;
     ngx_http_usher_fetch_t    *fetches[NGX_HTTP_USHER_BULK];
 } ngx_http_usher_bulk_t;
@@ -182,6 +183,7 @@ ngx_http_usher_fetch_send(ngx_http_usher_directory_t *d,
                                          2 + n, argv)
             == NGX_OK)
         {
+            ngx_queue_insert_tail(&d->asked, &bulk->queue);
             ngx_http_usher_add(directory_misses, n);
             return NGX_OK;
         }
@@ -235,6 +237,8 @@ ngx_http_usher_fetch_reply(void *data, ngx_http_usher_reply_t *reply)
 
     d = &ngx_http_usher_directory_data;
 
+    ngx_queue_remove(&bulk->queue);
+
     if (reply != NULL && (reply->type != NGX_HTTP_USHER_REDIS_ARRAY
                           || reply->n != bulk->n + 1))
     {
@@ -271,6 +275,30 @@ ngx_http_usher_fetch_reply(void *data, ngx_http_usher_reply_t *reply)
     }
 
     ngx_free(bulk);
+}
+
+
+/* The client goes: nobody will answer what it was asked. */
+
+void
+ngx_http_usher_fetch_abandon(ngx_http_usher_directory_t *d)
+{
+    ngx_uint_t              i;
+    ngx_queue_t            *q;
+    ngx_http_usher_bulk_t  *bulk;
+
+    while (!ngx_queue_empty(&d->asked)) {
+        q = ngx_queue_head(&d->asked);
+        bulk = ngx_queue_data(q, ngx_http_usher_bulk_t, queue);
+
+        ngx_queue_remove(q);
+
+        for (i = 0; i < bulk->n; i++) {
+            ngx_http_usher_fetch_done(d, bulk->fetches[i], 1);
+        }
+
+        ngx_free(bulk);
+    }
 }
 
 
