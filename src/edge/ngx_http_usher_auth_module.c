@@ -334,7 +334,9 @@ ngx_http_usher_auth_same(ngx_http_usher_auth_conf_t *a,
            && !a->dry_run
            && a->preflight == b->preflight
            && a->scope.len == b->scope.len
-           && ngx_memcmp(a->scope.data, b->scope.data, a->scope.len) == 0;
+           && (a->scope.len == 0
+               || ngx_memcmp(a->scope.data, b->scope.data, a->scope.len)
+                  == 0);
 }
 
 
