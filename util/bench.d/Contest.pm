@@ -47,8 +47,8 @@ sub nginx ($self, $name, %part) {
     $conf =~ s/^\s*load_module .*\n//m if !%keep;
     $conf =~ s/^\s*location = [^}]*\busher_(?:status|metrics);[^}]*\}\n//mg
         if !%keep;
-    $conf =~ s{^\s*(usher_\w+)\b[^;]*;\n}{
-        $keep{$1} || $1 =~ /^usher_(?:status|metrics)$/ ? $& : '' }meg;
+    $keep{$_} = 1 for %keep ? qw(usher_status usher_metrics) : ();
+    $conf =~ s/^(\s*(usher_\w+)\b[^;]*;\n)/$keep{$2} ? $1 : ''/meg;
     $conf =~ s/^(?=worker_processes)/$self->modules($part{modules})/me;
     $conf =~ s/^\s*access_log \Koff/$part{access_log}/m if $part{access_log};
     $conf =~ s/^http \{\n\K/$part{http}/m if $part{http};
