@@ -6,8 +6,8 @@ use v5.36;
 
 use JSON::PP qw(decode_json);
 use IO::Socket::INET;
-use List::Util qw(min shuffle);
-use POSIX qw(strftime);
+use List::Util qw(shuffle);
+use POSIX qw(ceil strftime);
 use Time::HiRes qw(sleep time);
 
 use Contest;
@@ -202,29 +202,28 @@ sub keys ($self) {
     my $t = $self->world;
     my $contest = Contest->new(t => $t, here => $self->{here});
     my $usher = Ushers->new(t => $t, contest => $contest);
-    my @sizes = map { $_->[0] } my @plan = (
-        [ 1000 => '8m' ], [ $self->{keys} // 1_000_000 => '384m' ]);
+    my @sizes = (1000, $self->{keys} // 1_000_000);
+    my $zone = '8m';
     my (%server, %us);
 
-    for my $row (@plan) {
-        my ($n, $zone) = @$row;
-
-        $usher->many_keys($n, "$t->{dir}/keys$n");
+    for my $n (@sizes) {
+        $usher->many_keys($n, "$t->{dir}/keys$n.txt");
         $server{$n} = $usher->usher_limit(name => "keys$n", zone => $zone);
         $self->warm($t, $server{$n}, $n);
+        $zone = $self->zone_for($t, $server{$n}, $sizes[1]);
     }
 
     for my $round (1 .. $self->{rounds}) {
         for my $n (shuffle @sizes) {
             push @{ $us{$n} }, $self->round($contest, $server{$n},
-                keys => "$t->{dir}/keys$n");
+                keys => "$t->{dir}/keys$n.txt");
         }
     }
 
     $self->heading('CPU time per request by number of keys');
     print "auth + limit, every request with a random key of those cached.\n\n",
-        "| keys | us | middle half | ratio | bytes of zone per key |\n",
-        "|---:|---:|---:|---:|---:|\n";
+        "| keys | us | middle half | ratio | cached | bytes of cells per key |"
+        . "\n|---:|---:|---:|---:|---:|---:|\n";
 
     for my $n (@sizes) {
         my @ratio = map { $us{$n}[$_] / $us{ $sizes[0] }[$_] }
@@ -245,7 +244,7 @@ sub keys ($self) {
 
 sub warm ($self, $t, $server, $n) {
     for (1 .. 20) {
-        my $result = $self->load($server, keys => "$t->{dir}/keys$n",
+        my $result = $self->load($server, keys => "$t->{dir}/keys$n.txt",
             in_order => 1, requests => $n, connections => 512, any => 1);
 
         return if ($result->{status}{200} // 0) == $n;
@@ -255,13 +254,23 @@ sub warm ($self, $t, $server, $n) {
 }
 
 
+# A zone whose cells for keys are 80 % full with n of them.
+
+sub zone_for ($self, $t, $server, $n) {
+    my $zone = $t->on($server->{name})->get('/usher/status')->json->{zone};
+    my $bytes = $zone->{keys}{bytes} / $zone->{keys}{cells} * $n / 0.8;
+
+    return ceil($bytes * $zone->{bytes} / $zone->{keys}{bytes} / 1024) . 'k';
+}
+
+
 # What the cells of cached keys take, plan buckets included.
 
 sub bytes_per_key ($self, $t, $server) {
     my $keys = $t->on($server->{name})->get('/usher/status')->json
         ->{zone}{keys};
 
-    return sprintf '%.0f', $keys->{bytes} / $keys->{used};
+    return sprintf '%d | %.0f', $keys->{used}, $keys->{bytes} / $keys->{used};
 }
 
 
@@ -306,7 +315,7 @@ sub revoke ($self) {
     print "| p50, ms | p90 | p99 | max |\n|---:|---:|---:|---:|\n";
     @ms = sort { $a <=> $b } @ms;
     printf "| %.1f | %.1f | %.1f | %.1f |\n\n",
-        map { $ms[min($#ms, int($_ * @ms))] } 0.5, 0.9, 0.99, 1;
+        map { $ms[ceil($_ * @ms) - 1] } 0.5, 0.9, 0.99, 1;
     $t->stop_all;
 }
 
