@@ -13,11 +13,16 @@
 #define USHER_KEY_ENV   6                       /* bytes of "_live_" */
 
 
-static int usher_key_digit(unsigned char c);
+static int usher_key_digits(const unsigned char *p, size_t n);
 
 
 static const unsigned char  usher_key_alphabet[] =
     "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+
+/* Bits of the alphabet, by 32 characters. */
+static const uint32_t  usher_key_digit[8] = {
+    0, 0x03ff0000, 0x07fffffe, 0x07fffffe, 0, 0, 0, 0
+};
 
 
 usher_key_status_e
@@ -44,10 +49,8 @@ usher_key_check(const unsigned char *key, size_t len)
         return USHER_KEY_MALFORMED;
     }
 
-    for (i = len - USHER_KEY_TAIL; i < len; i++) {
-        if (!usher_key_digit(key[i])) {
-            return USHER_KEY_MALFORMED;
-        }
+    if (!usher_key_digits(key + len - USHER_KEY_TAIL, USHER_KEY_TAIL)) {
+        return USHER_KEY_MALFORMED;
     }
 
     usher_key_checksum(key, len - USHER_KEY_CHECKSUM, sum);
@@ -76,10 +79,19 @@ usher_key_checksum(const unsigned char *head, size_t len,
 }
 
 
+/* Without a branch per character: a key is random, and so would they be. */
+
 static int
-usher_key_digit(unsigned char c)
+usher_key_digits(const unsigned char *p, size_t n)
 {
-    return (c >= '0' && c <= '9')
-           || (c >= 'A' && c <= 'Z')
-           || (c >= 'a' && c <= 'z');
+    size_t    i;
+    uint32_t  good;
+
+    good = 1;
+
+    for (i = 0; i < n; i++) {
+        good &= usher_key_digit[p[i] >> 5] >> (p[i] & 31);
+    }
+
+    return good & 1;
 }

@@ -195,11 +195,27 @@ usher_hex64_parse(const char *text, size_t len, uint64_t *value)
 void
 usher_hex64_text(uint64_t value, char text[16 + 1])
 {
-    int  i;
+    int       i;
+    uint64_t  high, low, digits[2];
 
-    for (i = 15; i >= 0; i--) {
-        text[i] = usher_hex[value & 0xf];
-        value >>= 4;
+    /* four bits to a byte, eight digits at a time; then 0-9 or a-f */
+
+    digits[0] = value >> 32;
+    digits[1] = value & 0xffffffff;
+
+    for (i = 0; i < 2; i++) {
+        low = digits[i];
+        low = (low | low << 16) & 0x0000ffff0000ffffULL;
+        low = (low | low << 8) & 0x00ff00ff00ff00ffULL;
+        low = (low | low << 4) & 0x0f0f0f0f0f0f0f0fULL;
+
+        high = ((low + 0x0606060606060606ULL) >> 4) & 0x0101010101010101ULL;
+        low += 0x3030303030303030ULL + high * ('a' - '0' - 10);
+
+#if (__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__)
+        low = __builtin_bswap64(low);
+#endif
+        memcpy(text + 8 * i, &low, 8);
     }
 
     text[16] = '\0';

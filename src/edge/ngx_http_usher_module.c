@@ -314,16 +314,35 @@ ngx_http_usher_header(ngx_http_request_t *r, ngx_str_t *name,
 u_char *
 ngx_http_usher_decimal(u_char *dst, uint64_t value)
 {
-    u_char  *p, text[NGX_INT64_LEN];
+    u_char      *p;
+    uint64_t     rest;
+    ngx_uint_t   n;
 
-    p = text + NGX_INT64_LEN;
+    if (value < 10) {
+        *dst++ = (u_char) ('0' + value);
+        return dst;
+    }
 
-    do {
-        *--p = (u_char) ('0' + value % 10);
-        value /= 10;
-    } while (value);
+    n = 0;
 
-    return ngx_cpymem(dst, p, text + NGX_INT64_LEN - p);
+    for (rest = value; rest >= 10; rest /= 100) {
+        n += 2;
+    }
+
+    p = dst + n + (rest > 0);
+    dst = p;
+
+    for ( /* void */ ; value >= 10; value /= 100) {
+        rest = value % 100;
+        *--p = (u_char) ('0' + rest % 10);
+        *--p = (u_char) ('0' + rest / 10);
+    }
+
+    if (value) {
+        *--p = (u_char) ('0' + value);
+    }
+
+    return dst;
 }
 
 
