@@ -10,6 +10,9 @@
 #include "ngx_http_usher_zone.h"
 
 
+/* Buckets are words of 64 bits, for the zone and for the limiter. */
+typedef char  ngx_http_usher_atomic_fit_t[
+    sizeof(ngx_atomic_t) == sizeof(uint64_t) ? 1 : -1];
 typedef char  ngx_http_usher_record_fit_t[
     NGX_HTTP_USHER_RECORD_MAX == USHER_ZONE_RECORD ? 1 : -1];
 
