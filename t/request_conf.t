@@ -28,6 +28,7 @@ for my $name ('api', 'trial', 'usher-run') {
 
     $t->write_file("$name.conf", $text);
 
+    local %ENV = (%ENV, %{ $t->nginx_env });
     my $said = `$nginx -t -e $dir/error.log -p $dir -c $dir/$name.conf 2>&1`;
 
     is($?, 0, "conf/$name.conf") or diag($said);
