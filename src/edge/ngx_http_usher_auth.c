@@ -128,8 +128,7 @@ ngx_http_usher_auth_judge(ngx_http_request_t *r, ngx_http_usher_ctx_t *ctx,
 static ngx_int_t
 ngx_http_usher_auth_find(ngx_http_request_t *r, ngx_http_usher_ctx_t *ctx)
 {
-    ngx_int_t                   rc;
-    ngx_http_usher_loc_conf_t  *ulcf;
+    ngx_int_t  rc;
 
     rc = ngx_http_usher_find_credential(r, ctx);
 
@@ -140,12 +139,6 @@ ngx_http_usher_auth_find(ngx_http_request_t *r, ngx_http_usher_ctx_t *ctx)
     if (!ctx->found) {
         ctx->bad = NGX_HTTP_USHER_AUTH_MISSING;
         return NGX_OK;
-    }
-
-    ulcf = ngx_http_get_module_loc_conf(r, ngx_http_usher_module);
-
-    if (ulcf->strip && ngx_http_usher_strip(r, ulcf) != NGX_OK) {
-        return NGX_ERROR;
     }
 
     if (rc == NGX_DECLINED) {

@@ -6,9 +6,8 @@
  * DESIGN
  *
  * A credential is read from the list of headers, not from variables, so that
- * no variable caches it.  The header that carried it leaves that list before
- * anything is proxied (usher_credential_strip), and in the log phase at the
- * latest.  Elements of the list never move, because r->headers_in points to
+ * no variable caches it.  The header that carried it leaves that list as it
+ * is read (usher_credential_strip), and in the log phase at the latest.  Elements of the list never move, because r->headers_in points to
  * some: a part of the list is split instead.
  */
 
@@ -26,14 +25,15 @@ static ngx_int_t ngx_http_usher_take(ngx_http_usher_ctx_t *ctx,
 static ngx_uint_t ngx_http_usher_bearer(ngx_str_t *value);
 static void ngx_http_usher_trim(ngx_str_t *value);
 static ngx_uint_t ngx_http_usher_named(ngx_table_elt_t *h, ngx_str_t *name);
-static ngx_int_t ngx_http_usher_find_header(ngx_http_request_t *r,
-    ngx_http_usher_ctx_t *ctx, ngx_str_t *name);
+static ngx_int_t ngx_http_usher_headers(ngx_http_request_t *r,
+    ngx_http_usher_ctx_t *ctx, ngx_http_usher_source_t *source,
+    ngx_uint_t strip);
+static void ngx_http_usher_strip_header(ngx_http_request_t *r,
+    ngx_http_usher_source_t *source, ngx_table_elt_t *h);
 static ngx_int_t ngx_http_usher_find_argument(ngx_http_request_t *r,
     ngx_http_usher_ctx_t *ctx, ngx_str_t *name);
 static ngx_int_t ngx_http_usher_find_variable(ngx_http_request_t *r,
     ngx_http_usher_ctx_t *ctx, ngx_int_t index);
-static ngx_int_t ngx_http_usher_remove_header(ngx_http_request_t *r,
-    ngx_http_usher_source_t *source);
 static ngx_int_t ngx_http_usher_list_delete(ngx_list_t *list,
     ngx_list_part_t *prev, ngx_list_part_t *part, ngx_uint_t i);
 static ngx_int_t ngx_http_usher_source(ngx_conf_t *cf,
@@ -51,14 +51,14 @@ ngx_int_t
 ngx_http_usher_find_credential(ngx_http_request_t *r,
     ngx_http_usher_ctx_t *ctx)
 {
-    ngx_int_t                   rc;
-    ngx_str_t                   value;
+    ngx_int_t                   rc, found;
     ngx_uint_t                  i;
     ngx_http_usher_source_t    *source;
     ngx_http_usher_loc_conf_t  *ulcf;
 
     ulcf = ngx_http_get_module_loc_conf(r, ngx_http_usher_module);
 
+    found = NGX_OK;
     source = ulcf->sources->elts;
 
     for (i = 0; i < ulcf->sources->nelts; i++) {
@@ -66,22 +66,8 @@ ngx_http_usher_find_credential(ngx_http_request_t *r,
         switch (source[i].from) {
 
         case NGX_HTTP_USHER_FROM_BEARER:
-
-            if (r->headers_in.authorization == NULL) {
-                continue;
-            }
-
-            value = r->headers_in.authorization->value;
-
-            if (!ngx_http_usher_bearer(&value)) {
-                continue;
-            }
-
-            rc = ngx_http_usher_take(ctx, &value);
-            break;
-
         case NGX_HTTP_USHER_FROM_HEADER:
-            rc = ngx_http_usher_find_header(r, ctx, &source[i].name);
+            rc = ngx_http_usher_headers(r, ctx, &source[i], ulcf->strip);
             break;
 
         case NGX_HTTP_USHER_FROM_ARGUMENT:
@@ -93,12 +79,18 @@ ngx_http_usher_find_credential(ngx_http_request_t *r,
             break;
         }
 
-        if (rc != NGX_OK) {
-            return rc;
+        if (rc == NGX_ERROR) {
+            return NGX_ERROR;
+        }
+
+        /* what follows is searched all the same: it has to be stripped */
+
+        if (rc == NGX_DECLINED) {
+            found = NGX_DECLINED;
         }
     }
 
-    return NGX_OK;
+    return found;
 }
 
 
@@ -183,35 +175,98 @@ ngx_http_usher_named(ngx_table_elt_t *h, ngx_str_t *name)
 }
 
 
+/*
+ * Takes the values of a source's headers (unless ctx is NULL) and removes
+ * those headers (if strip).
+ */
+
 static ngx_int_t
-ngx_http_usher_find_header(ngx_http_request_t *r, ngx_http_usher_ctx_t *ctx,
-    ngx_str_t *name)
+ngx_http_usher_headers(ngx_http_request_t *r, ngx_http_usher_ctx_t *ctx,
+    ngx_http_usher_source_t *source, ngx_uint_t strip)
 {
+    ngx_int_t         rc;
     ngx_str_t         value;
     ngx_uint_t        i;
-    ngx_list_part_t  *part;
+    ngx_list_part_t  *part, *prev;
     ngx_table_elt_t  *h;
+
+    if (source->from == NGX_HTTP_USHER_FROM_BEARER
+        && r->headers_in.authorization == NULL)
+    {
+        return NGX_OK;
+    }
+
+    rc = NGX_OK;
+    prev = NULL;
 
     for (part = &r->headers_in.headers.part; part; part = part->next) {
 
-        h = part->elts;
+        for (i = 0; i < part->nelts; /* void */ ) {
 
-        for (i = 0; i < part->nelts; i++) {
+            h = (ngx_table_elt_t *) part->elts + i;
 
-            if (!ngx_http_usher_named(&h[i], name)) {
+            if (!ngx_http_usher_named(h, &source->name)) {
+                i++;
                 continue;
             }
 
-            value = h[i].value;
-            ngx_http_usher_trim(&value);
+            value = h->value;
 
-            if (ngx_http_usher_take(ctx, &value) != NGX_OK) {
-                return NGX_DECLINED;
+            if (source->from == NGX_HTTP_USHER_FROM_HEADER) {
+                ngx_http_usher_trim(&value);
+
+            } else if (!ngx_http_usher_bearer(&value)) {
+                i++;
+                continue;
             }
+
+            if (ctx != NULL && ngx_http_usher_take(ctx, &value) != NGX_OK) {
+                rc = NGX_DECLINED;
+            }
+
+            if (!strip) {
+                i++;
+                continue;
+            }
+
+            ngx_http_usher_strip_header(r, source, h);
+
+            if (ngx_http_usher_list_delete(&r->headers_in.headers, prev, part,
+                                           i)
+                != NGX_OK)
+            {
+                return NGX_ERROR;
+            }
+        }
+
+        /* a part that lost its only element is no longer in the list */
+
+        if (part->nelts || prev == NULL) {
+            prev = part;
         }
     }
 
-    return NGX_OK;
+    return rc;
+}
+
+
+/* Forgets what nginx knows of a header beside the list. */
+
+static void
+ngx_http_usher_strip_header(ngx_http_request_t *r,
+    ngx_http_usher_source_t *source, ngx_table_elt_t *h)
+{
+    ngx_http_variable_value_t  *vv;
+
+    if (r->headers_in.authorization == h) {
+        r->headers_in.authorization = NULL;
+    }
+
+    /* what a rewrite may have cached already */
+
+    vv = &r->variables[source->index];
+    vv->valid = 0;
+    vv->not_found = 0;
 }
 
 
@@ -275,90 +330,22 @@ ngx_http_usher_find_variable(ngx_http_request_t *r, ngx_http_usher_ctx_t *ctx,
 ngx_int_t
 ngx_http_usher_strip(ngx_http_request_t *r, ngx_http_usher_loc_conf_t *ulcf)
 {
-    ngx_str_t                   value;
-    ngx_uint_t                  i;
-    ngx_http_usher_source_t    *source;
-    ngx_http_variable_value_t  *vv;
+    ngx_uint_t                i;
+    ngx_http_usher_source_t  *source;
 
     source = ulcf->sources->elts;
 
     for (i = 0; i < ulcf->sources->nelts; i++) {
 
-        if (source[i].from == NGX_HTTP_USHER_FROM_BEARER) {
-
-            if (r->headers_in.authorization == NULL) {
-                continue;
-            }
-
-            value = r->headers_in.authorization->value;
-
-            if (!ngx_http_usher_bearer(&value)) {
-                continue;
-            }
-
-            r->headers_in.authorization = NULL;
-
-        } else if (source[i].from != NGX_HTTP_USHER_FROM_HEADER) {
+        if (source[i].from != NGX_HTTP_USHER_FROM_BEARER
+            && source[i].from != NGX_HTTP_USHER_FROM_HEADER)
+        {
             continue;
         }
 
-        if (ngx_http_usher_remove_header(r, &source[i]) != NGX_OK) {
+        if (ngx_http_usher_headers(r, NULL, &source[i], 1) == NGX_ERROR) {
             return NGX_ERROR;
         }
-
-        /* what a rewrite may have cached already */
-
-        vv = &r->variables[source[i].index];
-        vv->valid = 0;
-        vv->not_found = 0;
-    }
-
-    return NGX_OK;
-}
-
-
-static ngx_int_t
-ngx_http_usher_remove_header(ngx_http_request_t *r,
-    ngx_http_usher_source_t *source)
-{
-    ngx_str_t         value;
-    ngx_uint_t        i;
-    ngx_list_t       *list;
-    ngx_list_part_t  *part, *prev;
-    ngx_table_elt_t  *h;
-
-    list = &r->headers_in.headers;
-
-again:
-
-    prev = NULL;
-
-    for (part = &list->part; part; part = part->next) {
-
-        h = part->elts;
-
-        for (i = 0; i < part->nelts; i++) {
-
-            if (!ngx_http_usher_named(&h[i], &source->name)) {
-                continue;
-            }
-
-            if (source->from == NGX_HTTP_USHER_FROM_BEARER) {
-                value = h[i].value;
-
-                if (!ngx_http_usher_bearer(&value)) {
-                    continue;
-                }
-            }
-
-            if (ngx_http_usher_list_delete(list, prev, part, i) != NGX_OK) {
-                return NGX_ERROR;
-            }
-
-            goto again;
-        }
-
-        prev = part;
     }
 
     return NGX_OK;
@@ -392,6 +379,8 @@ ngx_http_usher_list_delete(ngx_list_t *list, ngx_list_part_t *prev,
             list->last = prev;
             list->nalloc = prev->nelts ? prev->nelts : 1;
         }
+
+        part->nelts = 0;
 
         return NGX_OK;
     }

