@@ -52,8 +52,8 @@ ok(!-e "$t->{dir}/test/journal", 'a test makes no directory');
 $t->redis;
 $t->nginx(Usher::Drain->conf(server => ''), test_module => 1);
 
-ok(-d "$t->{dir}/edge1/journal", 'a start does');
-is((stat _)[4], $t->{uid} || $>, 'for the workers') if $> != 0;
+$t->wait_for(sub { -d "$t->{dir}/edge1/journal" }, 'a start does');
+is((stat "$t->{dir}/edge1/journal")[4], $t->{uid} || $>, 'for the workers') if $> != 0;
 
 my @lines = $d->feed(10);
 my @before = $d->dirs;
@@ -66,7 +66,13 @@ system('cp', '-a', "$t->{dir}/edge1/journal", "$t->{dir}/copy");
 
 my ($bin, @args) = $t->nginx_cmd('edge1');
 
-is(system("$bin -t @args > $t->{dir}/out 2>&1"), 0, 'nginx -t');
+{
+    my $env = $t->nginx_env;
+
+    local %ENV = (%ENV, %$env);
+    is(system("$bin -t @args > $t->{dir}/out 2>&1"), 0, 'nginx -t');
+}
+
 is_deeply([$d->dirs], \@before, 'touches no slot');
 
 # a reload that fails

@@ -182,14 +182,10 @@ ngx_http_usher_test_event(ngx_http_request_t *r, ngx_str_t *body,
     p = usher_event_text(p, id.data, id.len, 128, &flags);
     *p++ = '\t';
     p = usher_event_time(p, (int64_t) tp->sec * 1000 + tp->msec);
-    p = ngx_sprintf(p, "\t\\N\t{}\t");
-
-    if (parts != 0) {
-        p = ngx_sprintf(p, "\\N");
-
-    } else {
-        p = usher_event_bytes(p, body->data, body->len);
-    }
+    *p++ = '\t';
+    p = usher_event_text(p, id.data, id.len, 128, &flags);
+    p = ngx_sprintf(p, "\t{}\t");
+    p = usher_event_bytes(p, body->data, body->len);
 
     p = ngx_sprintf(p, "\t%ui\t%ui\n", parts, (ngx_uint_t) flags);
 
