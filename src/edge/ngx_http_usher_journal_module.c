@@ -417,7 +417,10 @@ ngx_http_usher_journal_close(ngx_http_usher_journal_t *j)
 
     j->closing = 1;
 
-    ngx_http_usher_sync_fail(j);
+    if (!ngx_terminate && !ngx_exiting) {
+        ngx_http_usher_sync_fail(j);
+    }
+
     ngx_http_usher_slot_close(j);
 
     if (j->redis != NULL) {
