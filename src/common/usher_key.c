@@ -19,9 +19,13 @@ static int usher_key_digits(const unsigned char *p, size_t n);
 static const unsigned char  usher_key_alphabet[] =
     "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
-/* Bits of the alphabet, by 32 characters. */
-static const uint32_t  usher_key_digit[8] = {
-    0, 0x03ff0000, 0x07fffffe, 0x07fffffe, 0, 0, 0, 0
+/* 1: of the alphabet */
+static const unsigned char  usher_key_digit[256] = {
+    ['0'] = 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,
+    ['A'] = 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,
+            1, 1, 1, 1,
+    ['a'] = 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,
+            1, 1, 1, 1
 };
 
 
@@ -85,13 +89,13 @@ static int
 usher_key_digits(const unsigned char *p, size_t n)
 {
     size_t    i;
-    uint32_t  good;
+    unsigned  good;
 
     good = 1;
 
     for (i = 0; i < n; i++) {
-        good &= usher_key_digit[p[i] >> 5] >> (p[i] & 31);
+        good &= usher_key_digit[p[i]];
     }
 
-    return good & 1;
+    return (int) good;
 }
