@@ -35,9 +35,17 @@ sub run ($self, @command) {
 
 sub murder ($self, $name, $orphans = 0) {
     my $pid = $self->pid($name);
-    my @children = alive($pid) ? children($pid) : ();
 
-    kill 'KILL', $pid if alive($pid);
+    return if !alive($pid);
+
+    # stopped first: no child may be born after they were counted
+
+    kill 'STOP', $pid;
+    sleep_until(sub { $self->stopped($name) || !alive($pid) }, 5);
+
+    my @children = children($pid);
+
+    kill 'KILL', $pid;
     $self->await("end of $name", sub { !alive($pid) });
     return @children if $orphans;
     $self->gone(@children);
