@@ -81,10 +81,10 @@ usher_zone_t                ngx_http_usher_zone;
 
 
 static ngx_http_usher_zone_share_t  ngx_http_usher_zone_usual[] = {
-    { ngx_string("keys="), 820 },
-    { ngx_string("buckets="), 60 },
+    { ngx_string("keys="), 840 },
+    { ngx_string("buckets="), 50 },
     { ngx_string("negatives="), 62 },
-    { ngx_string("records="), 58 }
+    { ngx_string("records="), 48 }
 };
 
 
