@@ -48,7 +48,8 @@ static int usherd_directory_greet(usherd_directory_t *d);
 static int usherd_directory_info(usherd_directory_t *d);
 static void usherd_directory_policy(usherd_directory_t *d, const char *text);
 static int usherd_directory_lease(usherd_directory_t *d);
-static int usherd_directory_drain(usherd_directory_t *d);
+static int usherd_directory_pending(usherd_directory_t *d, unsigned *more);
+static int usherd_directory_drain(usherd_directory_t *d, unsigned notified);
 static int usherd_directory_beat(usherd_directory_t *d);
 static int usherd_directory_bad(usherd_directory_t *d,
     const usherd_reply_t *reply);
@@ -105,7 +106,7 @@ usherd_directory(usherd_conf_t *conf)
 static int
 usherd_directory_session(usherd_directory_t *d)
 {
-    int       rc;
+    int       rc, notified;
     uint64_t  now, until;
 
     rc = usherd_directory_greet(d);
@@ -113,6 +114,8 @@ usherd_directory_session(usherd_directory_t *d)
     if (rc != USHERD_OK) {
         return rc;
     }
+
+    notified = 0;
 
     for ( ;; ) {
         rc = usherd_directory_hold(d);
@@ -131,7 +134,7 @@ usherd_directory_session(usherd_directory_t *d)
             d->beat_at = 0;
         }
 
-        rc = usherd_directory_drain(d);
+        rc = usherd_directory_drain(d, notified);
 
         if (rc == USHERD_OK) {
             rc = usherd_directory_look(d);
@@ -153,7 +156,9 @@ usherd_directory_session(usherd_directory_t *d)
             until = d->beat_at > now ? d->beat_at - now : 0;
         }
 
-        if (usherd_pg_notified(d->pg, until) == USHERD_LOST) {
+        notified = usherd_pg_notified(d->pg, until);
+
+        if (notified == USHERD_LOST) {
             return USHERD_LOST;
         }
     }
@@ -386,13 +391,10 @@ usherd_directory_nonce(char nonce[USHERD_DIRECTORY_HEX])
 }
 
 
-/* Empties the outbox, with a sign of life in between. */
-
 static int
-usherd_directory_drain(usherd_directory_t *d)
+usherd_directory_pending(usherd_directory_t *d, unsigned *more)
 {
     int                  rc;
-    unsigned             more;
     usherd_pg_result_t  *result;
 
     rc = usherd_pg_query(d->pg, "SELECT 1 FROM usher.directory_outbox "
@@ -402,8 +404,30 @@ usherd_directory_drain(usherd_directory_t *d)
         return rc;
     }
 
-    more = usherd_pg_rows(result);
+    *more = usherd_pg_rows(result);
     usherd_pg_free(result);
+
+    return USHERD_OK;
+}
+
+
+/* Empties the outbox, with a sign of life in between. */
+
+static int
+usherd_directory_drain(usherd_directory_t *d, unsigned notified)
+{
+    int       rc;
+    unsigned  more;
+
+    more = notified;
+
+    if (!notified) {
+        rc = usherd_directory_pending(d, &more);
+
+        if (rc != USHERD_OK) {
+            return rc;
+        }
+    }
 
     for ( ;; ) {
         if (usherd_now() >= d->beat_at) {

@@ -78,6 +78,7 @@ typedef struct {
     uint64_t                 beat_at;           /* msec, next heartbeat */
     uint64_t                 look_at;           /* msec, next look at Redis */
     uint64_t                 count;             /* of heartbeats */
+    unsigned                 kinds;             /* bits, of this batch */
     unsigned                 writer:1;          /* holds the lease */
     unsigned                 verified:1;        /* the fields below hold */
     unsigned                 refused:1;         /* lease refusal was logged */

@@ -43,7 +43,8 @@ static int usherd_directory_choose(usherd_directory_t *d,
     char version[24], unsigned *more);
 static int usherd_directory_rows(usherd_directory_t *d, unsigned *more);
 static int usherd_directory_redis_nonce(usherd_directory_t *d);
-static int usherd_directory_announce(usherd_directory_t *d);
+static int usherd_directory_announce(usherd_directory_t *d,
+    char version[24]);
 static int usherd_directory_project(usherd_directory_t *d,
     const char *version);
 static int usherd_directory_read(usherd_directory_t *d,
@@ -58,7 +59,8 @@ static int usherd_directory_done(usherd_directory_t *d, uint64_t change);
 
 
 static const char  usherd_directory_outbox[] =
-    "SELECT id, urgent::int, cardinality(ids) FROM usher.directory_outbox "
+    "SELECT id, urgent::int, cardinality(ids), kind "
+    "FROM usher.directory_outbox "
     "WHERE " USHERD_DIRECTORY_KNOWN " "
     "ORDER BY urgent DESC, id LIMIT 500 FOR UPDATE SKIP LOCKED";
 
@@ -121,8 +123,7 @@ static int
 usherd_directory_choose(usherd_directory_t *d, char version[24],
     unsigned *more)
 {
-    int                  rc;
-    usherd_pg_result_t  *result;
+    int  rc;
 
     rc = usherd_directory_state(d);
 
@@ -136,22 +137,13 @@ usherd_directory_choose(usherd_directory_t *d, char version[24],
         return rc;
     }
 
-    rc = usherd_pg_query(d->pg, "SELECT nextval('usher.directory_version')",
-                         0, NULL, &result);
-    if (rc != USHERD_OK) {
-        return rc;
-    }
-
-    snprintf(version, 24, "%s", usherd_pg_value(result, 0, 0));
-    usherd_pg_free(result);
-
     rc = usherd_directory_redis_nonce(d);
 
     if (rc != USHERD_OK) {
         return rc;
     }
 
-    return usherd_directory_announce(d);
+    return usherd_directory_announce(d, version);
 }
 
 
@@ -161,12 +153,13 @@ static int
 usherd_directory_rows(usherd_directory_t *d, unsigned *more)
 {
     int                  rc;
-    unsigned             i, n;
+    unsigned             i, k, n;
     uint64_t             ids, urgent;
     const char          *id;
     usherd_pg_result_t  *result;
 
     d->text.len = 0;
+    d->kinds = 0;
 
     rc = usherd_pg_query(d->pg, usherd_directory_outbox, 0, NULL, &result);
 
@@ -185,6 +178,15 @@ usherd_directory_rows(usherd_directory_t *d, unsigned *more)
                       || usherd_pg_number(result, i, 1) != urgent))
         {
             break;
+        }
+
+        for (k = 0; k < USHERD_DIRECTORY_NKINDS; k++) {
+            if (strcmp(usherd_pg_value(result, i, 3),
+                       usherd_directory_kinds[k])
+                == 0)
+            {
+                d->kinds |= 1u << k;
+            }
         }
 
         id = usherd_pg_value(result, i, 0);
@@ -242,19 +244,32 @@ usherd_directory_redis_nonce(usherd_directory_t *d)
 }
 
 
+/* Also draws the version: the rows are known, the records not yet read. */
+
 static int
-usherd_directory_announce(usherd_directory_t *d)
+usherd_directory_announce(usherd_directory_t *d, char version[24])
 {
-    const char  *values[2];
+    int                  rc;
+    const char          *values[2];
+    usherd_pg_result_t  *result;
 
     usherd_directory_nonce(d->nonce);
 
     values[0] = d->nonce;
     values[1] = d->last_nonce;
 
-    return usherd_pg_query(d->pg, "UPDATE usher.directory_state "
-                           "SET nonce = $1, last_nonce = $2",
-                           2, values, NULL);
+    rc = usherd_pg_query(d->pg, "UPDATE usher.directory_state "
+                         "SET nonce = $1, last_nonce = $2 "
+                         "RETURNING nextval('usher.directory_version')",
+                         2, values, &result);
+    if (rc != USHERD_OK) {
+        return rc;
+    }
+
+    snprintf(version, 24, "%s", usherd_pg_value(result, 0, 0));
+    usherd_pg_free(result);
+
+    return USHERD_OK;
 }
 
 
@@ -312,6 +327,10 @@ usherd_directory_read(usherd_directory_t *d,
     values[1] = d->text.data;
 
     for (i = 0; i < USHERD_DIRECTORY_NKINDS; i++) {
+        if (!(d->kinds & (1u << i))) {
+            continue;
+        }
+
         values[0] = usherd_directory_kinds[i];
 
         rc = usherd_pg_query(d->pg,
