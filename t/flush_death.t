@@ -33,6 +33,14 @@ sub held {
     $t->wait_for(sub { scalar $t->sql(
         "select count(*) from pg_stat_activity where wait_event_type = 'Lock' "
         . "and query like 'WITH moved%'") }, "$what: it waits for its position");
+
+    # no hour may close under a transaction that has summed into it
+
+    ok(!eval { $t->sql("set lock_timeout = '100ms'");
+               $t->sql('update usher.usage_close set closed_until '
+                       . '= closed_until'); 1 }, "$what: hours cannot close");
+    $t->sql('reset lock_timeout');
+
     $during->();
     $db->rollback;
     $db->disconnect;

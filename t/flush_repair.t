@@ -99,6 +99,21 @@ $t->wait_for(sub { $bad->state eq 'stopped' }, 'damaged again: stopped');
 is($bad->position, $p, 'where it was');
 
 
+# a position in the midst of a line, by somebody's hand
+
+my $odd = Usher::Slot->new($t);
+
+$odd->append($odd->requests(2))->ship;
+$t->wait_for(sub { $odd->stored }, 'one more');
+$p = $odd->end;
+$t->sql('update usher.journal set position = position + 7, rechain = true '
+        . 'where slot = ?', $odd->id);
+$odd->append($odd->requests(2))->ship;
+$t->wait_for(sub { $odd->ack_is($p + 7, 'r') }, 'within a line: asked again');
+$odd->takeup($p);
+$t->wait_for(sub { $odd->state eq 'stopped' }, 'half a line is never taken');
+
+
 # an event that this version does not know
 
 my $new = Usher::Slot->new($t);
