@@ -33,6 +33,7 @@ static ngx_int_t ngx_http_usher_ship_mapped(ngx_http_usher_slot_t *s,
     ngx_http_usher_entry_t *e);
 static ngx_uint_t ngx_http_usher_ship_closed(ngx_http_usher_slot_t *s,
     ngx_http_usher_entry_t *e);
+static uint64_t ngx_http_usher_ship_sum(ngx_http_usher_journal_t *j);
 static ngx_int_t ngx_http_usher_ship_entry(ngx_http_usher_slot_t *s,
     ngx_http_usher_entry_t *e);
 static void ngx_http_usher_ship_reply(void *data,
@@ -216,6 +217,7 @@ ngx_http_usher_ship_idle(ngx_http_usher_journal_t *j)
     now = ngx_current_msec;
 
     ngx_http_usher_slot_seal(j);
+    (void) ngx_http_usher_ship_sum(j);
 
     for (q = ngx_queue_head(&j->slots);
          q != ngx_queue_sentinel(&j->slots);
@@ -470,8 +472,7 @@ static ngx_uint_t
 ngx_http_usher_ship_closed(ngx_http_usher_slot_t *s,
     ngx_http_usher_entry_t *e)
 {
-    uint64_t                   len, window;
-    ngx_uint_t                 i;
+    uint64_t                   len;
     ngx_http_usher_journal_t  *j;
 
     j = s->journal;
@@ -489,6 +490,18 @@ ngx_http_usher_ship_closed(ngx_http_usher_slot_t *s,
         return 0;
     }
 
+    return ngx_http_usher_ship_sum(j) + len > j->conf->window;
+}
+
+
+/* What the node has in Redis, and PostgreSQL not yet. */
+
+static uint64_t
+ngx_http_usher_ship_sum(ngx_http_usher_journal_t *j)
+{
+    uint64_t    window;
+    ngx_uint_t  i;
+
     window = 0;
 
     for (i = 0; i < NGX_HTTP_USHER_PROCESSES; i++) {
@@ -499,7 +512,7 @@ ngx_http_usher_ship_closed(ngx_http_usher_slot_t *s,
 
     j->shared->journal_window = window;
 
-    return window + len > j->conf->window;
+    return window;
 }
 
 

@@ -253,8 +253,9 @@ ngx_http_usher_ack_beyond(ngx_http_usher_slot_t *s, uint64_t position)
 void
 ngx_http_usher_ack_announce(ngx_http_usher_slot_t *s)
 {
-    u_char     json[512];
-    ngx_str_t  argv[4];
+    u_char      json[1024], node[6 * USHER_REQUEST_NODE_MAX + 1];
+    ngx_str_t   argv[4];
+    ngx_str_t  *name;
 
     if (s->closing || s->forked || (s->own && s->journal->committed == 0)) {
         return;
@@ -262,17 +263,22 @@ ngx_http_usher_ack_announce(ngx_http_usher_slot_t *s)
 
     s->announce = (ngx_current_msec + NGX_HTTP_USHER_SLOTS_TIME) | 1;
 
+    name = ngx_http_usher_node_name();
+
+    *(u_char *) ngx_escape_json(node, name->data,
+                                ngx_min(name->len, USHER_REQUEST_NODE_MAX))
+        = '\0';
+
     ngx_str_set(&argv[0], "HSET");
     ngx_str_set(&argv[1], USHER_SLOTS);
     argv[2].data = (u_char *) s->text;
     argv[2].len = USHER_SLOT_TEXT;
     argv[3].data = json;
     argv[3].len = ngx_snprintf(json, sizeof(json),
-                               "{\"node\":\"%V\",\"boot\":\"%s\","
+                               "{\"node\":\"%s\",\"boot\":\"%s\","
                                "\"pid\":%P,\"created\":%T,\"seen\":%T}",
-                               &ngx_cycle->hostname,
-                               ngx_http_usher_boot(), ngx_pid, s->created,
-                               ngx_time())
+                               node, ngx_http_usher_boot(), ngx_pid,
+                               s->created, ngx_time())
                   - json;
 
     (void) ngx_http_usher_ship_command(s, ngx_http_usher_ack_ignore, 0, 4,
