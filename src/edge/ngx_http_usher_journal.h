@@ -16,8 +16,10 @@
  *     _journal_segment.c  files of segments, in threads: spare, recycling
  *     _journal_sync.c     group sync and the requests that wait for it
  *     _journal_read.c     lines and holes of older segments, in threads
- *     _journal_adopt.c    scan for slots without owner; retirement
- *     _ship.c             entries, window, pipeline
+ *     _journal_scan.c     slots without owner, in threads
+ *     _journal_adopt.c    their adoption and retirement
+ *     _ship.c             window, pipeline, replies
+ *     _ship_entry.c       entries
  *     _ship_ack.c         acknowledgements, repair of streams
  *     _ship_fork.c        lines above a fork
  *
@@ -299,6 +301,34 @@ struct ngx_http_usher_journal_s {
 extern ngx_http_usher_journal_t  *ngx_http_usher_journal;
 
 
+#define NGX_HTTP_USHER_ADOPT_MAX  4    /* slots of one scan */
+
+/* What a scan found; filled by the thread. */
+typedef struct {
+    u_char                  id[USHER_SLOT_ID];
+    int                     lock;
+    int                     dir;
+    uint64_t                segment;    /* bytes of each file; 0: none valid */
+    ngx_http_usher_seg_t   *segs;
+    ngx_uint_t              nsegs;
+    uint64_t                moved;      /* fork: re-appended up to here */
+} ngx_http_usher_found_t;
+
+
+typedef struct {
+    ngx_http_usher_task_t   task;       /* first */
+    int                     dir;
+    uint64_t                segment;    /* configured */
+    ngx_uint_t              limit;      /* slots to be adopted at most */
+    uint64_t                bytes;      /* result: of all segments */
+    ngx_uint_t              slots;
+    ngx_uint_t              n;
+    ngx_err_t               err;
+    ngx_http_usher_found_t  found[NGX_HTTP_USHER_ADOPT_MAX];
+    ngx_atomic_uint_t       before;     /* journal_bytes when it began */
+} ngx_http_usher_scan_t;
+
+
 /* A command without a reply yet. */
 typedef struct ngx_http_usher_sent_s  ngx_http_usher_sent_t;
 
@@ -370,6 +400,9 @@ ngx_int_t ngx_http_usher_read_start(ngx_http_usher_slot_t *s);
 uint64_t ngx_http_usher_read_end(int fd, usher_segment_t *head,
     uint64_t size, const u_char id[USHER_SLOT_ID]);
 
+/* _journal_scan.c: threads */
+void ngx_http_usher_scan_work(void *data, ngx_log_t *log);
+
 /* _journal_adopt.c */
 void ngx_http_usher_adopt_scan(ngx_http_usher_journal_t *j);
 void ngx_http_usher_adopt_retire(ngx_http_usher_slot_t *s);
@@ -386,6 +419,17 @@ ngx_int_t ngx_http_usher_ship_command(ngx_http_usher_slot_t *s,
     void (*handler)(ngx_http_usher_sent_t *sent,
                     ngx_http_usher_reply_t *reply),
     size_t len, ngx_uint_t argc, ngx_str_t *argv);
+
+void ngx_http_usher_ship_added(ngx_http_usher_sent_t *sent,
+    ngx_http_usher_reply_t *reply);
+void ngx_http_usher_ship_queued(ngx_http_usher_sent_t *sent,
+    ngx_http_usher_reply_t *reply);
+
+/* _ship_entry.c */
+ngx_int_t ngx_http_usher_ship_next(ngx_http_usher_slot_t *s,
+    ngx_http_usher_entry_t *e);
+ngx_int_t ngx_http_usher_ship_entry(ngx_http_usher_slot_t *s,
+    ngx_http_usher_entry_t *e);
 
 /* _ship_ack.c */
 void ngx_http_usher_ack_read(ngx_http_usher_slot_t *s);
