@@ -7,14 +7,13 @@
  *
  * A credential is read from the list of headers, not from variables, so that
  * no variable caches it.  The header that carried it leaves that list as it
- * is read (usher_credential_strip), and in the log phase at the latest.  Elements of the list never move, because r->headers_in points to
- * some: a part of the list is split instead.
+ * is read (usher_credential_strip), and in the log phase at the latest.
+ * Elements of the list never move, because r->headers_in points to some: a
+ * part of the list is split instead.
  */
 
 
 #include "ngx_http_usher_request.h"
-
-#include <openssl/evp.h>
 
 
 #define ngx_http_usher_dash(c)  ((c) == '-' ? '_' : (c))
@@ -40,11 +39,6 @@ static ngx_int_t ngx_http_usher_source(ngx_conf_t *cf,
     ngx_http_usher_source_t *source, ngx_str_t *name);
 static ngx_int_t ngx_http_usher_add_argument(ngx_conf_t *cf,
     ngx_str_t *name);
-
-
-/* Of this process; OpenSSL fetches the algorithm anew on one-shot calls. */
-static EVP_MD      *ngx_http_usher_sha256;
-static EVP_MD_CTX  *ngx_http_usher_sha256_ctx;
 
 
 ngx_int_t
@@ -414,47 +408,6 @@ ngx_http_usher_list_delete(ngx_list_t *list, ngx_list_part_t *prev,
     }
 
     return NGX_OK;
-}
-
-
-ngx_int_t
-ngx_http_usher_digest(ngx_str_t *text, u_char digest[USHER_KEY_DIGEST])
-{
-    unsigned int  len;
-
-    if (ngx_http_usher_sha256_ctx == NULL) {
-
-        if (ngx_http_usher_sha256 == NULL) {
-            ngx_http_usher_sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
-        }
-
-        ngx_http_usher_sha256_ctx = EVP_MD_CTX_new();
-    }
-
-    if (ngx_http_usher_sha256 == NULL || ngx_http_usher_sha256_ctx == NULL) {
-        return NGX_ERROR;
-    }
-
-    if (!EVP_DigestInit_ex2(ngx_http_usher_sha256_ctx, ngx_http_usher_sha256,
-                            NULL)
-        || !EVP_DigestUpdate(ngx_http_usher_sha256_ctx, text->data, text->len)
-        || !EVP_DigestFinal_ex(ngx_http_usher_sha256_ctx, digest, &len))
-    {
-        return NGX_ERROR;
-    }
-
-    return NGX_OK;
-}
-
-
-void
-ngx_http_usher_digest_done(void)
-{
-    EVP_MD_CTX_free(ngx_http_usher_sha256_ctx);
-    EVP_MD_free(ngx_http_usher_sha256);
-
-    ngx_http_usher_sha256_ctx = NULL;
-    ngx_http_usher_sha256 = NULL;
 }
 
 

@@ -126,7 +126,10 @@ ngx_int_t ngx_http_usher_find_credential(ngx_http_request_t *r,
 ngx_int_t ngx_http_usher_strip(ngx_http_request_t *r,
     ngx_http_usher_loc_conf_t *ulcf);
 
-/* SHA-256 with this process's context. */
+
+/* ---- ngx_http_usher_digest.c */
+
+/* SHA-256. */
 ngx_int_t ngx_http_usher_digest(ngx_str_t *text,
     u_char digest[USHER_KEY_DIGEST]);
 void ngx_http_usher_digest_done(void);
