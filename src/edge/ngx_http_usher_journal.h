@@ -206,7 +206,6 @@ struct ngx_http_usher_slot_s {
     uint64_t             acked;
     uint64_t             shipped;
     uint64_t             nonce;        /* last rewind obeyed */
-    uint64_t             rewind;       /* nonce of a rewind not yet begun */
     ngx_uint_t           hint;         /* seal of the mapped segment */
     ngx_uint_t           epoch;        /* replies of older ones are void */
     size_t               queued;       /* bytes without a reply */

@@ -34,6 +34,8 @@ typedef struct {
 static void ngx_http_usher_read_work(void *data, ngx_log_t *log);
 static void ngx_http_usher_read_done(void *self);
 static void ngx_http_usher_read_entries(ngx_http_usher_read_t *rd, int fd);
+static ngx_int_t ngx_http_usher_read_room(ngx_http_usher_read_t *rd,
+    size_t len);
 static ngx_int_t ngx_http_usher_read_seal(ngx_http_usher_read_t *rd, int fd,
     usher_seal_t *seal, u_char *buf);
 static ngx_http_usher_entry_t *ngx_http_usher_read_hole(
@@ -204,26 +206,10 @@ ngx_http_usher_read_entries(ngx_http_usher_read_t *rd, int fd)
             return;
         }
 
-        if (rd->allocated < used + len) {
-
-            if (used != 0) {
-                return;
-            }
-
-            p = ngx_alloc(ngx_max(len, NGX_HTTP_USHER_READ_SIZE),
-                          ngx_cycle->log);
-
-            if (p == NULL) {
-                rd->err = NGX_ENOMEM;
-                return;
-            }
-
-            if (rd->buffer != NULL) {
-                ngx_free(rd->buffer);
-            }
-
-            rd->buffer = p;
-            rd->allocated = ngx_max(len, NGX_HTTP_USHER_READ_SIZE);
+        if (rd->allocated < used + len
+            && (used != 0 || ngx_http_usher_read_room(rd, len) != NGX_OK))
+        {
+            return;
         }
 
         p = rd->buffer + used;
@@ -298,6 +284,36 @@ ngx_http_usher_read_entries(ngx_http_usher_read_t *rd, int fd)
 }
 
 
+/* A buffer for len bytes; what was in it is gone. */
+
+static ngx_int_t
+ngx_http_usher_read_room(ngx_http_usher_read_t *rd, size_t len)
+{
+    u_char  *p;
+
+    if (rd->allocated >= len) {
+        return NGX_OK;
+    }
+
+    len = ngx_max(len, NGX_HTTP_USHER_READ_SIZE);
+    p = ngx_alloc(len, ngx_cycle->log);
+
+    if (p == NULL) {
+        rd->err = NGX_ENOMEM;
+        return NGX_ERROR;
+    }
+
+    if (rd->buffer != NULL) {
+        ngx_free(rd->buffer);
+    }
+
+    rd->buffer = p;
+    rd->allocated = len;
+
+    return NGX_OK;
+}
+
+
 /* NGX_OK, NGX_DECLINED (corrupt), or NGX_ERROR with rd->err. */
 
 static ngx_int_t
@@ -357,7 +373,7 @@ ngx_http_usher_read_tail(ngx_http_usher_read_t *rd, int fd, uint64_t from,
     uint64_t chain)
 {
     size_t                   len;
-    u_char                  *p, *before;
+    u_char                  *before;
     uint64_t                 i;
     usher_seal_t            *seal, last;
     usher_segment_t          head;
@@ -407,19 +423,8 @@ ngx_http_usher_read_tail(ngx_http_usher_read_t *rd, int fd, uint64_t from,
         return NGX_DECLINED;
     }
 
-    if (rd->allocated < len) {
-        p = ngx_alloc(len, ngx_cycle->log);
-
-        if (p == NULL) {
-            return NGX_DECLINED;
-        }
-
-        if (rd->buffer != NULL) {
-            ngx_free(rd->buffer);
-        }
-
-        rd->buffer = p;
-        rd->allocated = len;
+    if (ngx_http_usher_read_room(rd, len) != NGX_OK) {
+        return NGX_DECLINED;
     }
 
     if (ngx_http_usher_pread(fd, rd->buffer, len, USHER_SEGMENT_HEADER

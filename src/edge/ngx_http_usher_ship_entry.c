@@ -13,6 +13,8 @@
 
 static ngx_int_t ngx_http_usher_ship_mapped(ngx_http_usher_slot_t *s,
     ngx_http_usher_entry_t *e);
+static ngx_int_t ngx_http_usher_ship_takeup(ngx_http_usher_slot_t *s,
+    size_t len, ngx_uint_t argc, ngx_str_t *argv);
 
 
 /* The entry that follows on what was shipped. */
@@ -160,7 +162,7 @@ ngx_http_usher_ship_entry(ngx_http_usher_slot_t *s, ngx_http_usher_entry_t *e)
     u_char                     lines[NGX_INT64_LEN];
     size_t                     len;
     ngx_int_t                  rc;
-    ngx_str_t                  argv[13], word;
+    ngx_str_t                  argv[13];
     ngx_uint_t                 n, takeup;
     ngx_http_usher_journal_t  *j;
 
@@ -220,26 +222,7 @@ ngx_http_usher_ship_entry(ngx_http_usher_slot_t *s, ngx_http_usher_entry_t *e)
     s->takeup = 0;
 
     if (takeup) {
-        ngx_str_set(&word, "MULTI");
-        rc = ngx_http_usher_ship_command(s, ngx_http_usher_ship_queued, 0,
-                                         1, &word);
-        if (rc == NGX_OK) {
-            ngx_str_t  del[2] = { ngx_string("DEL"), argv[1] };
-
-            rc = ngx_http_usher_ship_command(s, ngx_http_usher_ship_queued,
-                                             0, 2, del);
-        }
-
-        if (rc == NGX_OK) {
-            rc = ngx_http_usher_ship_command(s, ngx_http_usher_ship_queued,
-                                             len, n, argv);
-        }
-
-        if (rc == NGX_OK) {
-            ngx_str_set(&word, "EXEC");
-            rc = ngx_http_usher_ship_command(s, ngx_http_usher_ship_added, 0,
-                                             1, &word);
-        }
+        rc = ngx_http_usher_ship_takeup(s, len, n, argv);
 
         ngx_http_usher_count(journal_takeups);
 
@@ -275,4 +258,43 @@ ngx_http_usher_ship_entry(ngx_http_usher_slot_t *s, ngx_http_usher_entry_t *e)
     }
 
     return rc;
+}
+
+
+/*
+ * What the stream held goes in the same step in which its first entry comes,
+ * so that no reader finds it without.
+ */
+
+static ngx_int_t
+ngx_http_usher_ship_takeup(ngx_http_usher_slot_t *s, size_t len,
+    ngx_uint_t argc, ngx_str_t *argv)
+{
+    ngx_str_t  word, del[2];
+
+    ngx_str_set(&word, "MULTI");
+
+    if (ngx_http_usher_ship_command(s, ngx_http_usher_ship_queued, 0, 1,
+                                    &word)
+        != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    ngx_str_set(&del[0], "DEL");
+    del[1] = argv[1];
+
+    if (ngx_http_usher_ship_command(s, ngx_http_usher_ship_queued, 0, 2, del)
+        != NGX_OK
+        || ngx_http_usher_ship_command(s, ngx_http_usher_ship_queued, len,
+                                       argc, argv)
+           != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    ngx_str_set(&word, "EXEC");
+
+    return ngx_http_usher_ship_command(s, ngx_http_usher_ship_added, 0, 1,
+                                       &word);
 }
