@@ -161,7 +161,8 @@ $(OUT)/static/Makefile: config $(OUT)/flags $(OUT)/sources
 	    --with-pcre-jit --with-http_ssl_module \
 	    --with-http_v2_module --with-http_realip_module \
 	    --with-http_auth_request_module --with-http_slice_module \
-	    --with-http_stub_status_module --add-module=$(TOP) > configure.log \
+	    --with-http_stub_status_module --with-http_addition_module \
+	    --add-module=$(TOP) > configure.log \
 	    || { tail -20 configure.log; rm -f $@; exit 1; }
 
 static: $(OUT)/static/Makefile

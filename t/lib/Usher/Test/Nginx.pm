@@ -72,7 +72,7 @@ sub nginx_conf {
     }
 
     my $so = $opt{test_module} ? 'test' : 'ngx_http_usher_module';
-    my $load = $ENV{USHER_NGINX} && !$opt{test_module}
+    my $load = $ENV{USHER_NGINX}
                ? '' : "load_module $self->{dir}/bin/$so.so;\n";
 
     $load .= "load_module /usr/lib/nginx/modules/$_.so;\n"
