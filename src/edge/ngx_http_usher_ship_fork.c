@@ -9,7 +9,8 @@
  * one goes.
  *
  * How far that came is kept in a file of the slot, "moved", so that an
- * adopter goes on where this process died: one line may then be there twice.
+ * adopter goes on where this process died.  It is written once per entry: a
+ * process that is killed within one leaves up to 64 KB of lines there twice.
  */
 
 
