@@ -333,6 +333,17 @@ sub wiped_idle ($self) {
     $self->event('wiped_idle');
     $w->murder('usherd', 1);
     $self->wait($self->{fill});
+
+    # the tiny nodes, meanwhile, have to become full
+
+    my $end = time + 30;
+
+    for my $edge (grep { !$self->{ended}{$_} } @{ $self->{small} }) {
+        $self->wait(0.5) until time > $end
+            || $w->metric($edge, 'usher_journal_dropped_total');
+        $self->fail("the journal of $edge never was full") if time > $end;
+    }
+
     $w->signal('crowd', 'STOP');
     sleep 0.3;
     $w->redis_cli('flushall');
