@@ -41,7 +41,7 @@ static ngx_int_t ngx_http_usher_read_seal(ngx_http_usher_read_t *rd, int fd,
 static ngx_http_usher_entry_t *ngx_http_usher_read_hole(
     ngx_http_usher_read_t *rd, uint64_t from, uint64_t end, uint64_t chain);
 static ngx_int_t ngx_http_usher_read_tail(ngx_http_usher_read_t *rd, int fd,
-    uint64_t from, uint64_t chain);
+    uint64_t pos);
 static usher_seal_t *ngx_http_usher_read_nth(ngx_http_usher_seals_t *seals,
     uint64_t i);
 static ngx_uint_t ngx_http_usher_read_lines(u_char *p, size_t len);
@@ -167,7 +167,7 @@ ngx_http_usher_read_entries(ngx_http_usher_read_t *rd, int fd)
 {
     size_t                   used, len;
     u_char                  *p;
-    uint64_t                 i, pos, max, chain;
+    uint64_t                 i, pos, max;
     ngx_int_t                rc;
     usher_seal_t            *seal;
     ngx_http_usher_entry_t  *e;
@@ -179,7 +179,6 @@ ngx_http_usher_read_entries(ngx_http_usher_read_t *rd, int fd)
     seals.failed = 0;
 
     pos = rd->from;
-    chain = (pos == rd->seg.base) ? rd->seg.chain : 0;
     max = rd->seg.end;
     used = 0;
     e = NULL;
@@ -254,7 +253,6 @@ ngx_http_usher_read_entries(ngx_http_usher_read_t *rd, int fd)
         e->lines += seal->lines;
 
         pos = seal->end;
-        chain = usher_crc64(seal->chain, p, len);
         used += len;
         rd->hint = i + 1;
         rd->hint_from = pos;
@@ -276,7 +274,7 @@ ngx_http_usher_read_entries(ngx_http_usher_read_t *rd, int fd)
         return;
     }
 
-    if (ngx_http_usher_read_tail(rd, fd, pos, chain) == NGX_OK) {
+    if (ngx_http_usher_read_tail(rd, fd, pos) == NGX_OK) {
         return;
     }
 
@@ -365,16 +363,16 @@ ngx_http_usher_read_hole(ngx_http_usher_read_t *rd, uint64_t from,
 /*
  * Lines that were committed, but not sealed, when their process died: only
  * where all seals before are good, and only if the last byte ends a line.
- * Their chain is that of the last seal carried on.
+ * Their chain is that of the last seal carried on.  They are one entry, also
+ * when only a part of them is asked for: the chain is not known in between.
  */
 
 static ngx_int_t
-ngx_http_usher_read_tail(ngx_http_usher_read_t *rd, int fd, uint64_t from,
-    uint64_t chain)
+ngx_http_usher_read_tail(ngx_http_usher_read_t *rd, int fd, uint64_t pos)
 {
     size_t                   len;
     u_char                  *before;
-    uint64_t                 i;
+    uint64_t                 i, from, chain;
     usher_seal_t            *seal, last;
     usher_segment_t          head;
     ngx_http_usher_entry_t  *e;
@@ -387,7 +385,8 @@ ngx_http_usher_read_tail(ngx_http_usher_read_t *rd, int fd, uint64_t from,
         return NGX_DECLINED;
     }
 
-    len = rd->seg.end - from;
+    from = rd->seg.base;
+    chain = rd->seg.chain;
 
     if (head.nseals != 0) {
         seals.fd = fd;
@@ -398,13 +397,14 @@ ngx_http_usher_read_tail(ngx_http_usher_read_t *rd, int fd, uint64_t from,
         i = head.nseals - 1;
         seal = ngx_http_usher_read_nth(&seals, i);
 
-        if (seal == NULL || seal->end != from || seal->from >= from
+        if (seal == NULL || seal->end > pos || seal->from >= seal->end
             || seal->from < rd->seg.base)
         {
             return NGX_DECLINED;
         }
 
         last = *seal;
+        from = last.end;
         before = ngx_alloc(last.end - last.from, ngx_cycle->log);
 
         if (before == NULL) {
@@ -418,10 +418,9 @@ ngx_http_usher_read_tail(ngx_http_usher_read_t *rd, int fd, uint64_t from,
 
         chain = usher_crc64(last.chain, before, last.end - last.from);
         ngx_free(before);
-
-    } else if (from != rd->seg.base) {
-        return NGX_DECLINED;
     }
+
+    len = rd->seg.end - from;
 
     if (ngx_http_usher_read_room(rd, len) != NGX_OK) {
         return NGX_DECLINED;
