@@ -93,6 +93,8 @@ is(status($t, $gone), 503, 'an unknown one cannot be known');
 $t->signal('redis', 'CONT');
 $t->wait_for(sub { status($t, $gone) == 200 }, 'Redis is back: now it can');
 is(($t->workers)[0], $worker, 'the worker lives');
+cmp_ok(counter($t, 'directory_timeouts'), '>=', 1,
+       'by a deadline of its own, not by that of Redis');
 
 # a change beats what is cached
 

@@ -111,6 +111,9 @@ is($t->sql('select count(*) from usher.request'), 4, 'and has the rows');
 is($t->sql('select count(*) from usher.quarantine'), 0,
    'none was taken for poison');
 
+unlike($t->log_of('usherd') . $t->log_of('usherd2'), qr/\[alert\]/,
+       'nor was any of these deaths a thing to wake a person for');
+
 
 # trouble that only a person can end: said once, and nothing is lost
 

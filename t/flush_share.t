@@ -55,6 +55,12 @@ $t->wait_for(sub { join(' ', owners()) eq '2 2 2' },
 ship_all('three again');
 
 
+# the leases have kept them apart, but where one had ended under its holder
+
+cmp_ok(scalar(() = "@{[ map { $t->log_of($_) } qw(usherd usherd2) ]}"
+              =~ /moved by another flush/g), '<', 4, 'each slot has one flush');
+
+
 # two that believe to hold the same slot are stopped by the position
 
 my ($slot) = @slots;

@@ -12,7 +12,7 @@ use JSON::PP ();
 
 our @EXPORT = qw(
     customers key_make key_id record lineage changes record_is
-    edge key_new ask status monitor asked
+    edge key_new ask status counter monitor asked
     connections head_on head_send head_answer
 );
 
@@ -111,6 +111,10 @@ server {
         usher_event off;
         root %%DIR%%;
     }
+    location = /usher/status {
+        usher_event off;
+        usher_status;
+    }
 }
 END
     $t->write_file("$name/file", 'hello');
@@ -134,6 +138,8 @@ sub ask {
 
 
 sub status { return ask(@_)->status }
+
+sub counter { return $_[0]->get('/usher/status')->json->{counters}{$_[1]} }
 
 
 # A kept connection to each of n workers, by pid; the edge adds X-Pid.
