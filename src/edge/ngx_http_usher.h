@@ -224,7 +224,8 @@ uint64_t ngx_http_usher_monotonic(void);
 /* ---- Directory: ngx_http_usher_directory.c --------------------------- */
 
 /*
- * Looks a record up.  Copies it to *key (*plan).
+ * Looks a record up.  Copies the key to *key; *plan is set to the plan, which
+ * is valid until the next look-up of one.
  *
  *     NGX_OK        found
  *     NGX_DECLINED  known not to exist (or a tombstone)
@@ -239,7 +240,7 @@ uint64_t ngx_http_usher_monotonic(void);
 ngx_int_t ngx_http_usher_directory_key(ngx_http_request_t *r,
     u_char digest[USHER_KEY_DIGEST], ngx_http_usher_key_t *key);
 ngx_int_t ngx_http_usher_directory_plan(ngx_http_request_t *r,
-    uint64_t id, ngx_http_usher_plan_t *plan);
+    uint64_t id, ngx_http_usher_plan_t **plan);
 
 
 /* ---- Redis: ngx_http_usher_redis.c ----------------------------------- */

@@ -22,6 +22,20 @@
 
 
 #define NGX_HTTP_USHER_RENEW  10    /* msec */
+#define NGX_HTTP_USHER_PLANS  8     /* remembered */
+#define NGX_HTTP_USHER_MEMO   100   /* msec that a plan is remembered */
+
+
+/* A plan as it was read from the zone. */
+typedef struct {
+    ngx_cycle_t            *cycle;
+    uint64_t                id;
+    ngx_atomic_t           *ticket;   /* in the zone; NULL: nothing is here */
+    ngx_atomic_uint_t       seen;     /* of the ticket, before it was read */
+    ngx_msec_t              read;     /* ngx_current_msec */
+    ngx_http_usher_fill_t   found;
+    ngx_http_usher_plan_t   plan;
+} ngx_http_usher_plan_memo_t;
 
 
 static ngx_http_usher_directory_t *ngx_http_usher_directory(void);
@@ -29,6 +43,12 @@ static void ngx_http_usher_directory_begin(ngx_http_usher_directory_t *d);
 static void ngx_http_usher_directory_end(ngx_http_usher_directory_t *d);
 static void ngx_http_usher_directory_event(ngx_event_t *ev,
     ngx_event_handler_pt handler);
+static ngx_uint_t ngx_http_usher_directory_remembers(
+    ngx_http_usher_directory_t *d, ngx_http_usher_plan_memo_t *memo,
+    uint64_t id);
+static ngx_uint_t ngx_http_usher_directory_memorize(
+    ngx_http_usher_directory_t *d, ngx_http_usher_plan_memo_t *memo,
+    uint64_t id, ngx_str_t *name);
 static ngx_int_t ngx_http_usher_directory_judge(
     ngx_http_usher_directory_t *d, ngx_uint_t kind, ngx_uint_t rc,
     ngx_http_usher_fill_t *found);
@@ -44,6 +64,8 @@ static void ngx_http_usher_directory_exit_process(ngx_cycle_t *cycle);
 
 
 ngx_http_usher_directory_t  ngx_http_usher_directory_data;
+
+static ngx_http_usher_plan_memo_t  ngx_http_usher_plans[NGX_HTTP_USHER_PLANS];
 
 static ngx_http_usher_redis_events_t  ngx_http_usher_directory_events = {
     ngx_http_usher_directory_connected,
@@ -150,15 +172,14 @@ ngx_http_usher_directory_key(ngx_http_request_t *r,
 
 ngx_int_t
 ngx_http_usher_directory_plan(ngx_http_request_t *r, uint64_t id,
-    ngx_http_usher_plan_t *plan)
+    ngx_http_usher_plan_t **plan)
 {
-    size_t                       len;
-    u_char                       buf[1024], text[NGX_INT64_LEN];
+    u_char                       text[NGX_INT64_LEN];
     ngx_int_t                    rc;
     ngx_str_t                    name;
     ngx_uint_t                   cell;
-    ngx_http_usher_fill_t        found;
     ngx_http_usher_directory_t  *d;
+    ngx_http_usher_plan_memo_t  *memo;
 
     d = ngx_http_usher_directory();
 
@@ -166,27 +187,84 @@ ngx_http_usher_directory_plan(ngx_http_request_t *r, uint64_t id,
         return NGX_BUSY;
     }
 
-    name.data = text;
-    name.len = ngx_sprintf(text, "%uL", id) - text;
+    memo = &ngx_http_usher_plans[id % NGX_HTTP_USHER_PLANS];
+    cell = NGX_HTTP_USHER_CELL_FOUND;
 
-    cell = ngx_http_usher_zone_record_get(NGX_HTTP_USHER_KIND_PLAN, &name,
-                                          buf, sizeof(buf), &len, &found);
+    if (!ngx_http_usher_directory_remembers(d, memo, id)) {
+        name.data = text;
+        name.len = ngx_sprintf(text, "%uL", id) - text;
 
-    if (cell == NGX_HTTP_USHER_CELL_FOUND
-        && ngx_http_usher_plan_unpack(buf, len, plan) != NGX_OK)
-    {
-        cell = NGX_HTTP_USHER_CELL_NONE;
+        cell = ngx_http_usher_directory_memorize(d, memo, id, &name);
     }
 
+    *plan = &memo->plan;
+
     rc = ngx_http_usher_directory_judge(d, NGX_HTTP_USHER_KIND_PLAN, cell,
-                                        &found);
+                                        &memo->found);
 
     if (rc == NGX_AGAIN) {
+        name.data = text;
+        name.len = ngx_sprintf(text, "%uL", id) - text;
+
         rc = ngx_http_usher_wait(r, d, NGX_HTTP_USHER_KIND_PLAN, &name, NULL,
                                  cell == NGX_HTTP_USHER_CELL_FOUND);
     }
 
     return rc;
+}
+
+
+/*
+ * A plan that was read from the zone a moment ago serves on while its ticket
+ * has not moved.  The ticket moves just before the record is dropped, so what
+ * was read in between may be old; the time bounds how long it serves.
+ */
+
+static ngx_uint_t
+ngx_http_usher_directory_remembers(ngx_http_usher_directory_t *d,
+    ngx_http_usher_plan_memo_t *memo, uint64_t id)
+{
+    return memo->cycle == d->cycle
+           && memo->id == id
+           && memo->ticket != NULL
+           && *memo->ticket == memo->seen
+           && ngx_current_msec - memo->read < NGX_HTTP_USHER_MEMO
+           && memo->found.generation == (uint32_t) d->shared->generation;
+}
+
+
+static ngx_uint_t
+ngx_http_usher_directory_memorize(ngx_http_usher_directory_t *d,
+    ngx_http_usher_plan_memo_t *memo, uint64_t id, ngx_str_t *name)
+{
+    size_t         len;
+    u_char         buf[1024];
+    ngx_uint_t     cell;
+    ngx_atomic_t  *ticket;
+
+    memo->ticket = NULL;
+
+    ticket = ngx_http_usher_ticket(d->shared, NGX_HTTP_USHER_KIND_PLAN, name);
+    memo->seen = *ticket;
+
+    cell = ngx_http_usher_zone_record_get(NGX_HTTP_USHER_KIND_PLAN, name,
+                                          buf, sizeof(buf), &len,
+                                          &memo->found);
+
+    if (cell != NGX_HTTP_USHER_CELL_FOUND) {
+        return cell;
+    }
+
+    if (ngx_http_usher_plan_unpack(buf, len, &memo->plan) != NGX_OK) {
+        return NGX_HTTP_USHER_CELL_NONE;
+    }
+
+    memo->cycle = d->cycle;
+    memo->id = id;
+    memo->read = ngx_current_msec;
+    memo->ticket = ticket;
+
+    return cell;
 }
 
 

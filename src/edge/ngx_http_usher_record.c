@@ -125,9 +125,8 @@ ngx_http_usher_request_words(ngx_http_request_t *r, ngx_http_usher_ctx_t *ctx)
 ngx_int_t
 ngx_http_usher_request_plan(ngx_http_request_t *r, ngx_http_usher_ctx_t *ctx)
 {
-    ngx_int_t  rc;
-
-    static ngx_http_usher_plan_t  plan;
+    ngx_int_t               rc;
+    ngx_http_usher_plan_t  *plan;
 
     if (ctx->plan != NULL || ctx->key->plan_id == 0) {
         return NGX_OK;
@@ -138,7 +137,7 @@ ngx_http_usher_request_plan(ngx_http_request_t *r, ngx_http_usher_ctx_t *ctx)
     switch (rc) {
 
     case NGX_OK:
-        return ngx_http_usher_keep_plan(r, ctx, &plan);
+        return ngx_http_usher_keep_plan(r, ctx, plan);
 
     case NGX_AGAIN:
     case NGX_ERROR:

@@ -67,6 +67,10 @@ struct ngx_http_usher_redis_s {
     ngx_queue_t                     unused;
     ngx_pool_t                     *pool;  /* of the reply being handled */
 
+    u_char                         *text;  /* of the command being queued */
+    size_t                          len;
+    size_t                          room;  /* bytes allocated at text */
+
     ngx_event_t                     timer; /* next try, or greeting's end */
     ngx_event_t                     flush; /* posted: write */
     ngx_event_t                     after; /* posted: drop, lost, destroy */

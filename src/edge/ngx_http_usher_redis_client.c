@@ -470,6 +470,7 @@ ngx_http_usher_redis_free(ngx_http_usher_redis_t *rc)
     ngx_http_usher_redis_figures(rc->role);
 
     ngx_destroy_pool(rc->pool);
+    ngx_free(rc->text);
     ngx_free(rc);
 }
 

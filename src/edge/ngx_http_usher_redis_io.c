@@ -8,9 +8,11 @@
 #include "ngx_http_usher_redis.h"
 
 
-#define NGX_HTTP_USHER_REDIS_ARGS  32            /* without an allocation */
+#define NGX_HTTP_USHER_REDIS_TEXT  4096          /* of a command, at least */
 
 
+static ngx_int_t ngx_http_usher_redis_format(ngx_http_usher_redis_t *rc,
+    ngx_uint_t argc, ngx_str_t *argv);
 static void ngx_http_usher_redis_on_reply(redisAsyncContext *ac, void *r,
     void *data);
 static ngx_int_t ngx_http_usher_redis_convert(ngx_http_usher_redis_t *rc,
@@ -35,10 +37,6 @@ ngx_http_usher_redis_send(ngx_http_usher_redis_t *rc,
     ngx_uint_t argc, ngx_str_t *argv)
 {
     int                              status;
-    void                            *mem;
-    size_t                           len[NGX_HTTP_USHER_REDIS_ARGS], *lens;
-    ngx_uint_t                       i;
-    const char                      *arg[NGX_HTTP_USHER_REDIS_ARGS], **args;
     ngx_queue_t                     *q;
     ngx_http_usher_redis_pending_t  *p;
 
@@ -63,31 +61,12 @@ ngx_http_usher_redis_send(ngx_http_usher_redis_t *rc,
     p->handler = handler;
     p->data = data;
 
-    mem = NULL;
-    lens = len;
-    args = arg;
+    status = REDIS_ERR;
 
-    if (argc > NGX_HTTP_USHER_REDIS_ARGS) {
-        mem = ngx_alloc(argc * (sizeof(char *) + sizeof(size_t)), rc->log);
-
-        if (mem == NULL) {
-            ngx_queue_insert_head(&rc->unused, &p->queue);
-            return NGX_ERROR;
-        }
-
-        args = mem;
-        lens = (size_t *) (args + argc);
-    }
-
-    for (i = 0; i < argc; i++) {
-        args[i] = (const char *) argv[i].data;
-        lens[i] = argv[i].len;
-    }
-
-    status = redisAsyncCommandArgv(rc->ac, ngx_http_usher_redis_on_reply, p,
-                                   (int) argc, args, lens);
-    if (mem) {
-        ngx_free(mem);
+    if (ngx_http_usher_redis_format(rc, argc, argv) == NGX_OK) {
+        status = redisAsyncFormattedCommand(rc->ac,
+                                            ngx_http_usher_redis_on_reply, p,
+                                            (char *) rc->text, rc->len);
     }
 
     if (status != REDIS_OK) {
@@ -100,6 +79,54 @@ ngx_http_usher_redis_send(ngx_http_usher_redis_t *rc,
     if (timeout) {
         ngx_add_timer(&p->timer, timeout);
     }
+
+    return NGX_OK;
+}
+
+
+/*
+ * The command as RESP, in a buffer that is kept.  hiredis would allocate one
+ * per command: at 64 KB an entry the heap grows and shrinks with each, which
+ * costs page faults and, with threads, interrupts to the other CPUs.
+ */
+
+static ngx_int_t
+ngx_http_usher_redis_format(ngx_http_usher_redis_t *rc, ngx_uint_t argc,
+    ngx_str_t *argv)
+{
+    size_t       len;
+    u_char      *p;
+    ngx_uint_t   i;
+
+    len = sizeof("*\r\n") + NGX_INT_T_LEN;
+
+    for (i = 0; i < argc; i++) {
+        len += sizeof("$\r\n\r\n") + NGX_SIZE_T_LEN + argv[i].len;
+    }
+
+    if (rc->room < len) {
+        len = ngx_max(len, NGX_HTTP_USHER_REDIS_TEXT);
+
+        p = ngx_alloc(len, rc->log);
+        if (p == NULL) {
+            return NGX_ERROR;
+        }
+
+        ngx_free(rc->text);
+
+        rc->text = p;
+        rc->room = len;
+    }
+
+    p = ngx_sprintf(rc->text, "*%ui\r\n", argc);
+
+    for (i = 0; i < argc; i++) {
+        p = ngx_sprintf(p, "$%uz\r\n", argv[i].len);
+        p = ngx_cpymem(p, argv[i].data, argv[i].len);
+        *p++ = CR; *p++ = LF;
+    }
+
+    rc->len = p - rc->text;
 
     return NGX_OK;
 }
