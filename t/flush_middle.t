@@ -27,7 +27,8 @@ sub cut_off {
 
     $slot->append($slot->requests(5));
     $slot->takeup($lost);
-    $t->wait_for(sub { (($slot->ack)[2] // '') eq 'r' }, 'what is missing is asked for');
+    $t->wait_for(sub { (($slot->ack)[2] // '') eq 'r' },
+                 'what is missing is asked for');
 
     return $slot, $lost;
 }

@@ -31,7 +31,7 @@ $slot->append($slot->requests(5))->ship;
 $t->wait_for(sub { $t->log_of('usherd') =~ /\[error\].*cannot store: 57014/ },
              'a statement is given up after its time');
 $t->wait_for(sub { 2 <= (() = $t->slurp("$t->{dir}/postgres.log")
-                              =~ /canceling statement due to statement time/g) },
+                              =~ /due to statement timeout/g) },
              'and tried again');
 $db->rollback;
 $db->disconnect;

@@ -72,8 +72,10 @@ is(worked('/deny/'), $before, 'and no work was done');
 
 my $dropped = counter('journal_dropped');
 
-is($t->get('/drop/b')->status, 204, 'requests are served by default') for 1 .. 3;
-cmp_ok(counter('journal_dropped'), '>=', $dropped + 3, 'and counted as dropped');
+is($t->get('/drop/b')->status, 204, 'requests are served by default')
+    for 1 .. 3;
+cmp_ok(counter('journal_dropped'), '>=', $dropped + 3,
+       'and counted as dropped');
 cmp_ok(counter('journal_denied'), '>=', 5, 'as those are that were denied');
 
 # Redis is back, and usherd

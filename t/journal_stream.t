@@ -45,8 +45,9 @@ sub held {
 
 my @lines = map { $d->feed(1, 100) } 1 .. 30;
 
-$t->wait_for(sub { registered() == 3 && !grep { !$d->redis->xlen("usher:ev:$_") }
-                   $d->known }, 'three slots', 20);
+$t->wait_for(sub { registered() == 3
+                   && !grep { !$d->redis->xlen("usher:ev:$_") } $d->known },
+             'three slots', 20);
 push @lines, map { $d->feed(20, 500) } 1 .. 60;
 sleep 1.5;
 my $held = held();

@@ -12,8 +12,9 @@ my ($units, $wide) = (15000, 40000);
 
 # 1000 a day: none comes back while this runs
 
-my $more = join '', map { "usher_limit l$_ rate=1000r/d burst=$wide key=all;\n" }
-           1 .. 12;
+my $more = join '', map {
+    "usher_limit l$_ rate=1000r/d burst=$wide key=all;\n"
+} 1 .. 12;
 
 $t->nginx(<<"CONF", workers => 4);
     usher_zone 1m;

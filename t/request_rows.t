@@ -77,7 +77,8 @@ is(row($_, 'count(*)')->[0], 1, "$_: one row")
 is(row($_, 'count(*)')->[0], 0, "$_: none") for qw(off good);
 is($t->sql('select count(*) from usher.quarantine'), 0, 'no poison');
 is($t->sql("select count(*) from usher.request where status >= 400
-            and request_id <> 'bad'"), 4, 'what nginx refused is there as well');
+            and request_id <> 'bad'"), 4,
+   'what nginx refused is there as well');
 
 is(row('agent', 'user_agent')->[0], "a\tb\\.\\N", 'as it was');
 like(row('latin', 'user_agent')->[0], qr/^caf\x{fffd}/,

@@ -55,7 +55,7 @@ flood();
 my $now = zone();
 
 cmp_ok($now->{counters}{zone_evicted}, '>', $cells, 'the zone was flooded');
-is($now->{counters}{zone_forgotten}, 0, 'nobody was forgotten who was not idle');
+is($now->{counters}{zone_forgotten}, 0, 'nobody was forgotten but the idle');
 is(join(' ', map { $t->get("/slow?who=$_")->status } @who),
    join(' ', (429) x @who), 'and nobody has units again');
 
