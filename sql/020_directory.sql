@@ -480,8 +480,9 @@ begin
                    'plan_id', coalesce(k.plan_id, s.plan_id),
                    'scope', array_to_string(k.scopes, ' '),
                    'allow', array_to_string(k.allow, ' '),
-                   'exp', ceil(extract(epoch from
-                              least(k.expires_at, k.grace_until)))::bigint,
+                   'exp', case when e.ends < 'epoch' then 0
+                               else ceil(extract(epoch from e.ends))::bigint
+                          end,
                    'state', case when k.revoked_at is not null then 'revoked'
                                  when o.disabled_at is not null
                                      then 'disabled'
@@ -496,6 +497,10 @@ begin
              and k.digest = decode(case when u.id ~ '^[0-9a-f]{64}$'
                                         then u.id else '' end, 'hex')
         join usher.org o on o.id = k.org_id
+        -- Infinity is no number: it would stop the records of all.
+        cross join lateral (
+            select nullif(least(k.expires_at, k.grace_until), 'infinity')
+        ) as e (ends)
         left join usher.subscription s
              on k.plan_id is null and s.org_id = o.id
              and s.starts_at <= moment

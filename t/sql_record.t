@@ -45,6 +45,13 @@ is(record()->{plan_id}, undef, 'nor is an ended one');
 $t->sql("update usher.key set expires_at = to_timestamp(2000000000)");
 is(record()->{exp}, 2000000000, 'expiry in seconds');
 
+for (['-infinity', 0], ['0044-03-15 BC', 0], ['infinity', undef]) {
+    $t->sql('update usher.key set expires_at = ?', $_->[0]);
+    is(record()->{exp}, $_->[1], "expiry at $_->[0]");
+}
+
+$t->sql("update usher.key set expires_at = to_timestamp(2000000000)");
+
 $t->sql("insert into usher.key (org_id, digest) values (1, sha256('n'))");
 $t->sql("update usher.key set successor_id = 2,
          grace_until = to_timestamp(1999999999.5) where id = 1");
