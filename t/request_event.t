@@ -54,13 +54,19 @@ $t->nginx(<<'CONF');
         location /plain/ {
         }
 
+        location /parts/ {
+            usher_auth on;
+            ssi on;
+            log_subrequest on;
+        }
+
         location ~ ^/re(gex)?/ {
             usher_auth optional;
         }
     }
 CONF
 
-mkdir $t->dir . "/edge1/html/$_" for qw(v1 named errors off plain re);
+mkdir $t->dir . "/edge1/html/$_" for qw(v1 named errors off plain re parts);
 $t->write_file("edge1/html/$_/x", 'content')
     for qw(v1 named errors off plain re);
 
@@ -79,6 +85,9 @@ my $id = $r->header('X-Id');
 is($r->status, 200, 'admitted');
 like($id, qr/^[0-9a-f]{32}$/, 'request id');
 $t->get('/v1/x', 'X-API-Key' => $key) for 1 .. 2;
+$t->write_file('edge1/html/parts/whole.html', '<!--#include virtual="x" -->' x 3);
+$t->write_file('edge1/html/parts/x', 'part');
+is($t->get('/parts/whole.html', 'X-API-Key' => $key)->body, 'part' x 3, 'parts');
 is($t->get('/v1/x?last', 'X-API-Key' => $key)->status, 429, 'over the limit');
 $t->get('/v1/missing');
 $t->get('/named/x?r=one', 'X-Request-Id' => 'mine', Host => 'Named.test');
@@ -95,7 +104,7 @@ system("curl -s -o /dev/null --unix-socket $t->{dir}/edge1/nginx.sock http://a/r
 system('curl -s -o /dev/null --http2-prior-knowledge http://127.0.0.1:'
        . $t->port('edge1_h2') . '/re/x?h2');
 
-$t->wait_for(sub { $t->sql('select count(*) from usher.request') >= 14 },
+$t->wait_for(sub { $t->sql('select count(*) from usher.request') >= 15 },
              'rows', 30);
 
 my $row = row("request_id = '$id'");
@@ -138,6 +147,8 @@ is($t->sql("select count(*) from usher.request where uri like '/off/%'"), 0,
    'usher_event off');
 is($t->sql("select count(*) from usher.request where uri like '/plain/%'"), 0,
    'no usher directive');
+is($t->sql("select count(*) from usher.request where uri like '/parts/%'"), 1,
+   'logged subrequests are no events');
 is($t->sql("select count(distinct route) from usher.request "
            . "where uri = '/re/x' and route = '^/re(gex)?/'"), 1,
    'route: the location by default');

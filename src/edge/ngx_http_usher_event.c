@@ -22,6 +22,8 @@
 #define NGX_HTTP_USHER_PROTOCOL_MAX  16
 
 
+static void ngx_http_usher_event(ngx_http_request_t *r,
+    ngx_http_usher_loc_conf_t *ulcf, ngx_http_usher_ctx_t *ctx);
 static ngx_uint_t ngx_http_usher_event_wanted(ngx_http_request_t *r,
     ngx_http_usher_loc_conf_t *ulcf, ngx_http_usher_ctx_t *ctx);
 static ngx_uint_t ngx_http_usher_event_status(ngx_http_request_t *r);
@@ -44,16 +46,36 @@ static u_char *ngx_http_usher_event_client(ngx_http_request_t *r, u_char *p,
 ngx_int_t
 ngx_http_usher_event_handler(ngx_http_request_t *r)
 {
-    u_char                     *line, *p;
     ngx_http_usher_ctx_t       *ctx;
     ngx_http_usher_loc_conf_t  *ulcf;
 
     ctx = ngx_http_usher_ctx(r, 0);
     ulcf = ngx_http_get_module_loc_conf(r, ngx_http_usher_module);
 
-    if (!ngx_http_usher_event_wanted(r, ulcf, ctx)) {
-        return NGX_OK;
+    /* log_subrequest brings subrequests here, which are no events */
+
+    if (r == r->main && ngx_http_usher_event_wanted(r, ulcf, ctx)) {
+        ngx_http_usher_event(r, ulcf, ctx);
     }
+
+    /*
+     * With usher_credential_strip off, here or where the request came from,
+     * the key is there; the log is next.
+     */
+
+    if (ctx != NULL && ctx->found && (!ulcf->strip || r->internal)) {
+        (void) ngx_http_usher_strip(r, ulcf);
+    }
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_http_usher_event(ngx_http_request_t *r, ngx_http_usher_loc_conf_t *ulcf,
+    ngx_http_usher_ctx_t *ctx)
+{
+    u_char  *line, *p;
 
     line = ngx_http_usher_journal_open(USHER_EVENT_LOG_MAX);
 
@@ -61,14 +83,6 @@ ngx_http_usher_event_handler(ngx_http_request_t *r)
         p = ngx_http_usher_event_line(r, line, ulcf, ctx);
         ngx_http_usher_journal_commit(p - line);
     }
-
-    /* with usher_credential_strip off the key is there; the log is next */
-
-    if (ctx != NULL && ctx->found && !ulcf->strip) {
-        (void) ngx_http_usher_strip(r, ulcf);
-    }
-
-    return NGX_OK;
 }
 
 
