@@ -123,7 +123,10 @@ ngx_http_usher_address_match(u_char *address, size_t len, ngx_str_t *cidr)
 
     in = ngx_inet_addr(text.data, text.len);
 
-    if (in != INADDR_NONE || text.len == sizeof("255.255.255.255") - 1) {
+    if (in != INADDR_NONE
+        || (text.len == sizeof("255.255.255.255") - 1
+            && ngx_memcmp(text.data, "255.255.255.255", text.len) == 0))
+    {
         net = (u_char *) &in;
         size = 4;
 
