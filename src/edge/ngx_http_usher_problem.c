@@ -53,7 +53,11 @@ ngx_http_usher_problem(ngx_http_request_t *r,
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    if (ngx_http_usher_error_page(r, problem->status)) {
+    /* nginx closes the connection for the first */
+
+    if (problem->status == NGX_HTTP_CLOSE
+        || ngx_http_usher_error_page(r, problem->status))
+    {
         return problem->status;
     }
 
@@ -352,6 +356,9 @@ ngx_http_usher_problem_send(ngx_http_request_t *r, ngx_uint_t status,
         r->keepalive = 0;
     }
 
+    /* an error_page that led here may have set another */
+
+    r->err_status = status;
     r->headers_out.status = status;
     r->headers_out.content_length_n = text->len;
 
@@ -375,7 +382,7 @@ ngx_http_usher_problem_send(ngx_http_request_t *r, ngx_uint_t status,
 
     rc = ngx_http_send_header(r);
 
-    if (rc == NGX_ERROR || r->header_only) {
+    if (rc == NGX_ERROR || rc > NGX_OK || r->header_only) {
         return rc;
     }
 
@@ -400,8 +407,11 @@ ngx_http_usher_problem_send(ngx_http_request_t *r, ngx_uint_t status,
 ngx_int_t
 ngx_http_usher_retry_after(ngx_http_request_t *r, uint64_t seconds)
 {
-    u_char     *p;
-    ngx_str_t   value;
+    u_char           *p;
+    ngx_str_t         value;
+    ngx_uint_t        i;
+    ngx_list_part_t  *part;
+    ngx_table_elt_t  *h;
 
     static ngx_str_t  name = ngx_string("Retry-After");
 
@@ -422,6 +432,20 @@ ngx_http_usher_retry_after(ngx_http_request_t *r, uint64_t seconds)
 
     value.data = p;
     value.len = ngx_http_usher_decimal(p, seconds) - p;
+
+    /* once, though a refusal may lead to another */
+
+    for (part = &r->headers_out.headers.part; part; part = part->next) {
+
+        h = part->elts;
+
+        for (i = 0; i < part->nelts; i++) {
+            if (h[i].hash && h[i].key.data == name.data) {
+                h[i].value = value;
+                return NGX_OK;
+            }
+        }
+    }
 
     return ngx_http_usher_header(r, &name, &value) ? NGX_OK : NGX_ERROR;
 }
