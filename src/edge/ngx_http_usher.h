@@ -409,6 +409,7 @@ typedef struct {
     unsigned                 counted:1;      /* in requests_admitted */
     unsigned                 dry:1;          /* auth would have refused */
     unsigned                 plan_charged:1; /* policies of the plan were */
+    unsigned                 limited:1;      /* a limit refused it */
     unsigned                 evented:1;      /* an usher directive was on */
     ngx_http_usher_auth_e    auth;
     ngx_http_usher_auth_e    bad;            /* of the credential alone */

@@ -59,7 +59,7 @@ ngx_http_usher_charges(ngx_http_request_t *r, ngx_http_usher_ctx_t *ctx,
     ngx_http_usher_charge_t *charges, ngx_uint_t *n)
 {
     ngx_int_t                    rc;
-    ngx_uint_t                   i, bit;
+    ngx_uint_t                   i, bit, known;
     ngx_http_usher_limit_use_t  *use;
 
     *n = 0;
@@ -79,7 +79,18 @@ ngx_http_usher_charges(ngx_http_request_t *r, ngx_http_usher_ctx_t *ctx,
                 continue;
             }
 
+            known = *n;
+
             rc = ngx_http_usher_plan_charges(r, ctx, &use[i], charges, n);
+
+            if (rc == NGX_BUSY && use[i].dry_run) {
+
+                /* it would refuse nobody, and the other limits hold */
+
+                ctx->limit = NGX_HTTP_USHER_LIMIT_UNAVAILABLE;
+                *n = known;
+                continue;
+            }
 
         } else {
             bit = use[i].limit->bit;

@@ -93,7 +93,7 @@ ngx_int_t ngx_http_usher_limit_refuse(ngx_http_request_t *r,
     ngx_http_usher_ctx_t *ctx, ngx_http_usher_limit_conf_t *lcf,
     ngx_http_usher_charge_t *charges, ngx_uint_t n);
 ngx_int_t ngx_http_usher_limit_unavailable(ngx_http_request_t *r,
-    ngx_http_usher_ctx_t *ctx, ngx_http_usher_limit_conf_t *lcf);
+    ngx_http_usher_ctx_t *ctx);
 
 
 #endif /* _NGX_HTTP_USHER_LIMIT_H_INCLUDED_ */

@@ -173,9 +173,7 @@ ngx_http_usher_limit_run(ngx_http_request_t *r,
 
     ctx->evented = 1;
 
-    if (ctx->limit == NGX_HTTP_USHER_LIMIT_REJECTED
-        || ctx->limit == NGX_HTTP_USHER_LIMIT_UNAVAILABLE)
-    {
+    if (ctx->limited) {
         return NGX_DECLINED;
     }
 
@@ -193,7 +191,7 @@ ngx_http_usher_limit_run(ngx_http_request_t *r,
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
 
     default: /* NGX_BUSY */
-        return ngx_http_usher_limit_unavailable(r, ctx, lcf);
+        return ngx_http_usher_limit_unavailable(r, ctx);
     }
 
     if (n == 0) {

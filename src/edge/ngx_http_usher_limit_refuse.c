@@ -62,6 +62,8 @@ ngx_http_usher_limit_refuse(ngx_http_request_t *r, ngx_http_usher_ctx_t *ctx,
     ngx_http_usher_problem_t   problem;
 
     ctx->limit = NGX_HTTP_USHER_LIMIT_REJECTED;
+    ctx->limited = 1;
+
     ngx_http_usher_count(requests_limited);
 
     ngx_memzero(&problem, sizeof(ngx_http_usher_problem_t));
@@ -174,21 +176,12 @@ ngx_http_usher_limit_members(ngx_http_request_t *r,
 
 ngx_int_t
 ngx_http_usher_limit_unavailable(ngx_http_request_t *r,
-    ngx_http_usher_ctx_t *ctx, ngx_http_usher_limit_conf_t *lcf)
+    ngx_http_usher_ctx_t *ctx)
 {
-    ngx_uint_t                   i;
-    ngx_http_usher_problem_t     problem;
-    ngx_http_usher_limit_use_t  *use;
+    ngx_http_usher_problem_t  problem;
 
     ctx->limit = NGX_HTTP_USHER_LIMIT_UNAVAILABLE;
-
-    use = lcf->uses->elts;
-
-    for (i = 0; i < lcf->uses->nelts; i++) {
-        if (use[i].limit == NULL && use[i].dry_run) {
-            return NGX_DECLINED;
-        }
-    }
+    ctx->limited = 1;
 
     ngx_http_usher_count(requests_unknown);
 
