@@ -429,6 +429,10 @@ ngx_http_usher_directory_begin(ngx_http_usher_directory_t *d)
     ngx_http_usher_directory_event(&d->pace, ngx_http_usher_fetch_pace);
     ngx_http_usher_directory_event(&d->renew, ngx_http_usher_directory_renew);
 
+    /* a worker that ends stays for those who wait */
+
+    d->deadline.cancelable = 0;
+
     ctx = (ngx_http_conf_ctx_t *) ngx_get_conf(ngx_cycle->conf_ctx,
                                                ngx_http_module);
     if (ctx == NULL) {

@@ -209,6 +209,9 @@ ngx_http_usher_wait_suspend(ngx_http_usher_directory_t *d,
     ngx_http_request_t *r, ngx_http_usher_waiter_t *w,
     ngx_http_usher_fetch_t *fetch)
 {
+    ngx_queue_t              *q;
+    ngx_http_usher_waiter_t  *other;
+
     if (ngx_handle_read_event(r->connection->read, 0) != NGX_OK) {
         return NGX_BUSY;
     }
@@ -226,7 +229,20 @@ ngx_http_usher_wait_suspend(ngx_http_usher_directory_t *d,
 
         /* waits for the second time: its deadline is one of the first */
 
-        ngx_queue_insert_head(&d->waiting, &w->queue);
+        for (q = ngx_queue_head(&d->waiting);
+             q != ngx_queue_sentinel(&d->waiting);
+             q = ngx_queue_next(q))
+        {
+            other = ngx_queue_data(q, ngx_http_usher_waiter_t, queue);
+
+            if ((ngx_msec_int_t) (other->deadline - w->deadline) > 0) {
+                break;
+            }
+        }
+
+        /* before q */
+
+        ngx_queue_insert_tail(q, &w->queue);
     }
 
     ngx_queue_insert_tail(&fetch->waiters, &w->link);
@@ -497,6 +513,14 @@ ngx_http_usher_wait_arm(ngx_http_usher_directory_t *d)
     q = ngx_queue_head(&d->waiting);
     w = ngx_queue_data(q, ngx_http_usher_waiter_t, queue);
     left = (ngx_msec_int_t) (w->deadline - ngx_current_msec);
+
+    /* nginx leaves a timer as it is that is to move by less than 300 ms */
+
+    if (d->deadline.timer_set
+        && (ngx_msec_int_t) (d->deadline.timer.key - w->deadline) > 0)
+    {
+        ngx_del_timer(&d->deadline);
+    }
 
     ngx_add_timer(&d->deadline, left > 0 ? (ngx_msec_t) left : 1);
 }
