@@ -34,30 +34,33 @@ static ngx_int_t ngx_http_usher_auth_challenge(ngx_http_request_t *r,
     ngx_http_usher_auth_conf_t *lcf, ngx_http_usher_refusal_t *refusal);
 
 
-/* In the order of ngx_http_usher_auth_e, from MISSING on. */
+/*
+ * In the order of ngx_http_usher_auth_e, from MISSING on.  A problem without
+ * a type of its own has the status's phrase as its title (RFC 9457).
+ */
 
 static ngx_http_usher_refusal_t  ngx_http_usher_refusals[] = {
-    { NGX_HTTP_UNAUTHORIZED, NULL, "API key required",
+    { NGX_HTTP_UNAUTHORIZED, NULL, "Unauthorized",
       ngx_string("no key was sent") },
-    { NGX_HTTP_UNAUTHORIZED, "invalid_token", "API key not accepted",
+    { NGX_HTTP_UNAUTHORIZED, "invalid_token", "Unauthorized",
       ngx_string("key malformed") },
-    { NGX_HTTP_UNAUTHORIZED, "invalid_token", "API key not accepted",
+    { NGX_HTTP_UNAUTHORIZED, "invalid_token", "Unauthorized",
       ngx_string("key mistyped") },
-    { NGX_HTTP_BAD_REQUEST, "invalid_request", "Request not understood",
+    { NGX_HTTP_BAD_REQUEST, "invalid_request", "Bad Request",
       ngx_string("two different keys were sent") },
-    { NGX_HTTP_UNAUTHORIZED, "invalid_token", "API key not accepted",
+    { NGX_HTTP_UNAUTHORIZED, "invalid_token", "Unauthorized",
       ngx_string("key unknown") },
-    { NGX_HTTP_UNAUTHORIZED, "invalid_token", "API key not accepted",
+    { NGX_HTTP_UNAUTHORIZED, "invalid_token", "Unauthorized",
       ngx_string("key expired") },
-    { NGX_HTTP_UNAUTHORIZED, "invalid_token", "API key not accepted",
+    { NGX_HTTP_UNAUTHORIZED, "invalid_token", "Unauthorized",
       ngx_string("key revoked") },
-    { NGX_HTTP_UNAUTHORIZED, "invalid_token", "API key not accepted",
+    { NGX_HTTP_UNAUTHORIZED, "invalid_token", "Unauthorized",
       ngx_string("key was replaced by a newer one") },
-    { NGX_HTTP_UNAUTHORIZED, "invalid_token", "API key not accepted",
+    { NGX_HTTP_UNAUTHORIZED, "invalid_token", "Unauthorized",
       ngx_string("organization disabled") },
-    { NGX_HTTP_FORBIDDEN, "insufficient_scope", "Access denied",
+    { NGX_HTTP_FORBIDDEN, "insufficient_scope", "Forbidden",
       ngx_string("the key lacks a scope") },
-    { NGX_HTTP_FORBIDDEN, NULL, "Access denied",
+    { NGX_HTTP_FORBIDDEN, NULL, "Forbidden",
       ngx_string("the key may not be used from this address") },
     { NGX_HTTP_TOO_MANY_REQUESTS, NULL, "Too many bad keys",
       ngx_string("too many requests with bad keys from this address") },
@@ -70,10 +73,24 @@ ngx_int_t
 ngx_http_usher_auth_judge(ngx_http_request_t *r, ngx_http_usher_ctx_t *ctx,
     ngx_http_usher_auth_conf_t *lcf)
 {
-    ngx_int_t  rc;
+    ngx_int_t                   rc;
+    ngx_http_usher_loc_conf_t  *ulcf;
 
-    if (!ctx->found && ngx_http_usher_auth_find(r, ctx) != NGX_OK) {
-        return NGX_ERROR;
+    if (!ctx->found) {
+
+        if (ngx_http_usher_auth_find(r, ctx) != NGX_OK) {
+            return NGX_ERROR;
+        }
+
+    } else if (r->internal) {
+
+        /* the location it was found in may have left it there */
+
+        ulcf = ngx_http_get_module_loc_conf(r, ngx_http_usher_module);
+
+        if (ulcf->strip && ngx_http_usher_strip(r, ulcf) != NGX_OK) {
+            return NGX_ERROR;
+        }
     }
 
     if (ctx->bad == NGX_HTTP_USHER_AUTH_NONE && ctx->key == NULL) {
@@ -388,6 +405,10 @@ ngx_http_usher_auth_refuse(ngx_http_request_t *r, ngx_http_usher_ctx_t *ctx,
     if (refusal->status == NGX_HTTP_TOO_MANY_REQUESTS) {
         problem.type = "https://iana.org/assignments/http-problem-types"
                        "#abnormal-usage-detected";
+
+    } else if (refusal->status == NGX_HTTP_SERVICE_UNAVAILABLE) {
+        problem.type = "https://iana.org/assignments/http-problem-types"
+                       "#temporary-reduced-capacity";
     }
 
     problem.status = refusal->status;

@@ -34,6 +34,8 @@ static ngx_int_t ngx_http_usher_auth_precontent(ngx_http_request_t *r);
 static ngx_int_t ngx_http_usher_auth_reserve(ngx_http_request_t *r);
 static ngx_uint_t ngx_http_usher_auth_same(ngx_http_usher_auth_conf_t *a,
     ngx_http_usher_auth_conf_t *b);
+static ngx_uint_t ngx_http_usher_auth_held(ngx_http_request_t *r,
+    ngx_http_usher_ctx_t *ctx, ngx_http_usher_auth_conf_t *lcf);
 
 static char *ngx_http_usher_auth(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
@@ -138,6 +140,7 @@ ngx_http_usher_auth_handler(ngx_http_request_t *r)
 {
     ngx_int_t                    rc;
     ngx_http_usher_ctx_t        *ctx;
+    ngx_http_usher_loc_conf_t   *ulcf;
     ngx_http_usher_auth_conf_t  *lcf;
 
     if (r != r->main) {
@@ -161,6 +164,15 @@ ngx_http_usher_auth_handler(ngx_http_request_t *r)
 
     if (lcf->preflight && ngx_http_usher_auth_preflight(r)) {
         ctx->auth = NGX_HTTP_USHER_AUTH_ANONYMOUS;
+
+        /* nobody asks for a key here, so it is not for others either */
+
+        ulcf = ngx_http_get_module_loc_conf(r, ngx_http_usher_module);
+
+        if (ulcf->strip && ngx_http_usher_strip(r, ulcf) != NGX_OK) {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
+
         return NGX_DECLINED;
     }
 
@@ -262,7 +274,8 @@ ngx_http_usher_auth_precontent(ngx_http_request_t *r)
     }
 
     if (ctx != NULL && ctx->rules != NULL
-        && ngx_http_usher_auth_same(ctx->rules, lcf))
+        && ngx_http_usher_auth_same(ctx->rules, lcf)
+        && ngx_http_usher_auth_held(r, ctx, lcf))
     {
         return NGX_DECLINED;
     }
@@ -313,6 +326,8 @@ ngx_http_usher_auth_reserve(ngx_http_request_t *r)
     ngx_memzero(&problem, sizeof(ngx_http_usher_problem_t));
 
     problem.status = NGX_HTTP_SERVICE_UNAVAILABLE;
+    problem.type = "https://iana.org/assignments/http-problem-types"
+                   "#temporary-reduced-capacity";
     problem.title = "Request cannot be recorded";
     ngx_str_set(&problem.reason, "journal_full");
 
@@ -337,6 +352,28 @@ ngx_http_usher_auth_same(ngx_http_usher_auth_conf_t *a,
            && (a->scope.len == 0
                || ngx_memcmp(a->scope.data, b->scope.data, a->scope.len)
                   == 0);
+}
+
+
+/* Whether the main request was admitted by what a subrequest may have, too. */
+
+static ngx_uint_t
+ngx_http_usher_auth_held(ngx_http_request_t *r, ngx_http_usher_ctx_t *ctx,
+    ngx_http_usher_auth_conf_t *lcf)
+{
+    ngx_http_core_loc_conf_t  *clcf;
+
+    if (ctx->auth == NGX_HTTP_USHER_AUTH_OK
+        || (ctx->auth == NGX_HTTP_USHER_AUTH_ANONYMOUS && lcf->preflight))
+    {
+        return 1;
+    }
+
+    /* another module let it in, which "satisfy any" has to allow here also */
+
+    clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
+
+    return clcf->satisfy == NGX_HTTP_SATISFY_ANY;
 }
 
 

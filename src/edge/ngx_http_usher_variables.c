@@ -5,6 +5,11 @@
  *
  * All are evaluated anew each time they are used: a value may be asked for
  * before its check has run, and again after.
+ *
+ * Whose key it is and what it may do is said only of a key that was admitted
+ * (or would have been refused in a dry run): a request may pass for another
+ * reason, or be sent to an error page, and who reads $usher_org there takes
+ * it for proven.  The key's id is for logs.
  */
 
 
@@ -13,6 +18,7 @@
 
 static ngx_int_t ngx_http_usher_text(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, ngx_str_t *text);
+static ngx_uint_t ngx_http_usher_proven(ngx_http_usher_ctx_t *ctx);
 static ngx_int_t ngx_http_usher_key_text(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data);
 static ngx_int_t ngx_http_usher_key_number(ngx_http_request_t *r,
@@ -100,6 +106,13 @@ ngx_http_usher_text(ngx_http_request_t *r, ngx_http_variable_value_t *v,
 }
 
 
+static ngx_uint_t
+ngx_http_usher_proven(ngx_http_usher_ctx_t *ctx)
+{
+    return ctx->auth == NGX_HTTP_USHER_AUTH_OK || ctx->dry;
+}
+
+
 static ngx_int_t
 ngx_http_usher_key_text(ngx_http_request_t *r, ngx_http_variable_value_t *v,
     uintptr_t data)
@@ -108,7 +121,7 @@ ngx_http_usher_key_text(ngx_http_request_t *r, ngx_http_variable_value_t *v,
 
     ctx = ngx_http_usher_ctx(r, 0);
 
-    if (ctx == NULL || ctx->key == NULL) {
+    if (ctx == NULL || ctx->key == NULL || !ngx_http_usher_proven(ctx)) {
         return ngx_http_usher_text(r, v, NULL);
     }
 
@@ -127,7 +140,10 @@ ngx_http_usher_key_number(ngx_http_request_t *r, ngx_http_variable_value_t *v,
 
     ctx = ngx_http_usher_ctx(r, 0);
 
-    if (ctx == NULL || ctx->key == NULL) {
+    if (ctx == NULL || ctx->key == NULL
+        || (data != offsetof(ngx_http_usher_key_t, id)
+            && !ngx_http_usher_proven(ctx)))
+    {
         return ngx_http_usher_text(r, v, NULL);
     }
 
@@ -151,8 +167,11 @@ ngx_http_usher_plan_name(ngx_http_request_t *r, ngx_http_variable_value_t *v,
 
     ctx = ngx_http_usher_ctx(r, 0);
 
-    return ngx_http_usher_text(r, v,
-                               ctx && ctx->plan ? &ctx->plan->name : NULL);
+    if (ctx == NULL || ctx->plan == NULL || !ngx_http_usher_proven(ctx)) {
+        return ngx_http_usher_text(r, v, NULL);
+    }
+
+    return ngx_http_usher_text(r, v, &ctx->plan->name);
 }
 
 
