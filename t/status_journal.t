@@ -56,6 +56,7 @@ my $s = $t->get('/status')->json;
 
 is($s->{node}, 'edge9', 'node');
 is($s->{journal}{slots}, 1, 'one slot');
+is($s->{journal}{window}, 0, 'nothing of it is on the way, seen at once');
 is($s->{journal}{full}, JSON::PP::false(), 'not full');
 cmp_ok($s->{journal}{bytes}, '>=', 1024 * 1024, 'a segment at least');
 is($s->{counters}{journal_events}, 20, 'events');

@@ -132,7 +132,6 @@ typedef struct {
  */
 typedef struct {
     ngx_atomic_t  journal_bytes;     /* of all segments of the node's slots */
-    ngx_atomic_t  journal_window;    /* sum of the processes' windows */
     ngx_atomic_t  journal_slots;     /* slots that a process holds */
     ngx_atomic_t  journal_full;      /* 1: someone had to drop; for alarms */
     ngx_atomic_t  heartbeat;         /* CLOCK_MONOTONIC msec it last moved */
@@ -159,6 +158,9 @@ ngx_uint_t ngx_http_usher_zone_configured(ngx_conf_t *cf);
 
 /* NULL where no usher_zone is configured or before init_zone. */
 ngx_http_usher_shared_t *ngx_http_usher_shared(void);
+
+/* What the node has in Redis, and PostgreSQL not yet: bytes. */
+uint64_t ngx_http_usher_window(ngx_http_usher_shared_t *shared);
 
 
 #define NGX_HTTP_USHER_POLICIES   4     /* key-scoped buckets in a key's cell */

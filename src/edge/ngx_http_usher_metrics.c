@@ -155,8 +155,7 @@ ngx_http_usher_metrics_zone(ngx_http_usher_text_t *t,
     }
 
     ngx_http_usher_metrics_family(t, "usher_zone_used_cells", "gauge",
-                                  "Cells in use, estimated where there are "
-                                  "many.");
+                                  "Cells in use.");
 
     for (i = 0; i < NGX_HTTP_USHER_ZONE_PARTS; i++) {
         part = &st->parts[i];
@@ -203,8 +202,8 @@ ngx_http_usher_metrics_shared(ngx_http_usher_text_t *t,
 
     ngx_http_usher_metrics_family(t, "usher_journal_window_bytes", "gauge",
                                   "Bytes in Redis that are no rows yet.");
-    ngx_http_usher_text(t, "usher_journal_window_bytes %uA\n",
-                        s->journal_window);
+    ngx_http_usher_text(t, "usher_journal_window_bytes %uL\n",
+                        ngx_http_usher_window(s));
 
     ngx_http_usher_metrics_family(t, "usher_journal_slots", "gauge",
                                   "Slots that a process of the node holds.");

@@ -29,7 +29,6 @@ static void ngx_http_usher_ship_lost(void *data);
 static ngx_uint_t ngx_http_usher_ship_all(ngx_http_usher_journal_t *j);
 static ngx_uint_t ngx_http_usher_ship_closed(ngx_http_usher_slot_t *s,
     ngx_http_usher_entry_t *e);
-static uint64_t ngx_http_usher_ship_sum(ngx_http_usher_journal_t *j);
 static void ngx_http_usher_ship_reply(void *data,
     ngx_http_usher_reply_t *reply);
 static ngx_int_t ngx_http_usher_ship_failed(ngx_http_usher_sent_t *sent,
@@ -207,7 +206,6 @@ ngx_http_usher_ship_idle(ngx_http_usher_journal_t *j)
     now = ngx_current_msec;
 
     ngx_http_usher_slot_seal(j);
-    (void) ngx_http_usher_ship_sum(j);
 
     for (q = ngx_queue_head(&j->slots);
          q != ngx_queue_sentinel(&j->slots);
@@ -346,14 +344,12 @@ ngx_http_usher_ship_closed(ngx_http_usher_slot_t *s,
         return 0;
     }
 
-    return ngx_http_usher_ship_sum(j) + len > j->conf->window;
+    return ngx_http_usher_window(j->shared) + len > j->conf->window;
 }
 
 
-/* What the node has in Redis, and PostgreSQL not yet. */
-
-static uint64_t
-ngx_http_usher_ship_sum(ngx_http_usher_journal_t *j)
+uint64_t
+ngx_http_usher_window(ngx_http_usher_shared_t *shared)
 {
     uint64_t    window;
     ngx_uint_t  i;
@@ -361,12 +357,10 @@ ngx_http_usher_ship_sum(ngx_http_usher_journal_t *j)
     window = 0;
 
     for (i = 0; i < NGX_HTTP_USHER_PROCESSES; i++) {
-        if (j->shared->process[i].pid != 0) {
-            window += j->shared->process[i].window;
+        if (shared->process[i].pid != 0) {
+            window += shared->process[i].window;
         }
     }
-
-    j->shared->journal_window = window;
 
     return window;
 }

@@ -367,9 +367,10 @@ ngx_http_usher_status_shared(ngx_http_usher_text_t *t,
         ngx_http_usher_text(t, "%L}", st->age);
     }
 
-    ngx_http_usher_text(t, ",\"journal\":{\"bytes\":%uA,\"window\":%uA,"
+    ngx_http_usher_text(t, ",\"journal\":{\"bytes\":%uA,\"window\":%uL,"
                         "\"slots\":%uA,\"full\":%s}",
-                        s->journal_bytes, s->journal_window, s->journal_slots,
+                        s->journal_bytes, ngx_http_usher_window(s),
+                        s->journal_slots,
                         s->journal_full ? "true" : "false");
 }
 
