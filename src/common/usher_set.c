@@ -485,6 +485,10 @@ usher_place_make(usher_self_t *self, const usher_table_t *t,
 
 found:
 
+    if (best_set->tag[best_i] == 0) {
+        __atomic_add_fetch(t->taken, 1, __ATOMIC_RELAXED);
+    }
+
     best_set->tag[best_i] = p->tag;
     best_set->used[best_i] = 1;
 
@@ -512,28 +516,31 @@ usher_place_score(const usher_table_t *t, const usher_set_t *set, int i,
 }
 
 
+void
+usher_set_drop(const usher_table_t *t, usher_set_t *set, int i)
+{
+    set->tag[i] = 0;
+    __atomic_sub_fetch(t->taken, 1, __ATOMIC_RELAXED);
+}
+
+
 uint64_t
 usher_table_used(const usher_table_t *t)
 {
-    uint64_t      used;
-    uint32_t      i, n, k;
-    usher_set_t  *set;
+    return usher_taken(t->taken, (uint64_t) t->nsets * USHER_SET_WAYS);
+}
 
-    used = 0;
-    n = t->nsets < 4096 ? t->nsets : 4096;
 
-    if (n == 0) {
+uint64_t
+usher_taken(const uint64_t *taken, uint64_t cells)
+{
+    int64_t  n;
+
+    n = (int64_t) __atomic_load_n(taken, __ATOMIC_RELAXED);
+
+    if (n < 0) {
         return 0;
     }
 
-    for (i = 0; i < n; i++) {
-        set = (usher_set_t *) (t->base
-                               + (uint64_t) i * t->nsets / n * t->size);
-
-        for (k = 0; k < USHER_SET_WAYS; k++) {
-            used += (set->tag[k] != 0);
-        }
-    }
-
-    return used * t->nsets / n;
+    return (uint64_t) n < cells ? (uint64_t) n : cells;
 }

@@ -68,6 +68,7 @@ typedef struct {
     uint32_t        size;                 /* bytes of a set */
     uint32_t        cell;                 /* bytes of a cell */
     uint32_t        id;                   /* bytes of id that a cell begins */
+    uint64_t       *taken;                /* cells that are not free */
 
     /* time until which a cell has a bucket above idle, ns; NULL: never */
     uint64_t      (*busy)(const void *cell);
@@ -231,8 +232,16 @@ void *usher_place_find(const usher_table_t *t, const usher_place_t *p,
 void *usher_place_make(usher_self_t *self, const usher_table_t *t,
     const usher_place_t *p);
 
-/* Used cells, by looking at no more than 4,096 sets. */
+/* Under the locks: frees a cell. */
+void usher_set_drop(const usher_table_t *t, usher_set_t *set, int i);
+
+/*
+ * Cells that are not free.  They are counted as they are taken and freed, for
+ * to look at all of them would touch every page of the zone; the cells of a
+ * set that was cleared, as its owner was dead, remain counted.
+ */
 uint64_t usher_table_used(const usher_table_t *t);
+uint64_t usher_taken(const uint64_t *taken, uint64_t cells);
 
 
 #endif

@@ -171,6 +171,7 @@ usher_zone_attach(usher_zone_t *z, void *area, uint32_t pid)
     z->keys.size = USHER_ZONE_SET(usher_zone_key_t);
     z->keys.cell = sizeof(usher_zone_key_t);
     z->keys.id = USHER_KEY_DIGEST;
+    z->keys.taken = &head->taken[0];
     z->keys.busy = usher_zone_key_busy;
 
     z->buckets.base = base + head->buckets;
@@ -178,6 +179,7 @@ usher_zone_attach(usher_zone_t *z, void *area, uint32_t pid)
     z->buckets.size = USHER_ZONE_SET(usher_zone_bucket_t);
     z->buckets.cell = sizeof(usher_zone_bucket_t);
     z->buckets.id = 2 * sizeof(uint64_t);
+    z->buckets.taken = &head->taken[1];
     z->buckets.busy = usher_zone_bucket_busy;
 
     z->records.base = base + head->records;
@@ -185,6 +187,7 @@ usher_zone_attach(usher_zone_t *z, void *area, uint32_t pid)
     z->records.size = USHER_ZONE_SET(usher_zone_block_t);
     z->records.cell = sizeof(usher_zone_block_t);
     z->records.id = 2 * sizeof(uint64_t);
+    z->records.taken = &head->taken[2];
 
     z->negatives = (usher_zone_negative_t *) (base + head->negatives);
     z->nnegatives = head->nnegatives;
@@ -439,7 +442,7 @@ usher_zone_key_gone(usher_zone_t *z, const unsigned char *digest,
     }
 
     if (usher_place_find(&z->keys, &p, digest, &set, &i)) {
-        set->tag[i] = 0;
+        usher_set_drop(&z->keys, set, i);
     }
 
     usher_place_unlock(&p);
@@ -627,6 +630,10 @@ usher_zone_negative_set(usher_zone_t *z, const uint64_t id[2],
         return USHER_ZONE_MOVED;
     }
 
+    if (n->id[0] == 0 && n->id[1] == 0) {
+        __atomic_add_fetch(&z->head->taken[3], 1, __ATOMIC_RELAXED);
+    }
+
     n->id[0] = id[0];
     n->id[1] = id[1];
     n->generation = fill->generation;
@@ -652,6 +659,7 @@ usher_zone_negative_clear(usher_zone_t *z, const uint64_t id[2])
     if (n->id[0] == id[0] && n->id[1] == id[1]) {
         n->id[0] = 0;
         n->id[1] = 0;
+        __atomic_sub_fetch(&z->head->taken[3], 1, __ATOMIC_RELAXED);
     }
 
     usher_set_unlock(&n->lock);
@@ -663,17 +671,5 @@ usher_zone_negative_clear(usher_zone_t *z, const uint64_t id[2])
 uint64_t
 usher_zone_negatives_used(const usher_zone_t *z)
 {
-    uint64_t                      used;
-    uint32_t                      i, n;
-    const usher_zone_negative_t  *cell;
-
-    used = 0;
-    n = z->nnegatives < 65536 ? z->nnegatives : 65536;
-
-    for (i = 0; i < n; i++) {
-        cell = &z->negatives[(uint64_t) i * z->nnegatives / n];
-        used += (cell->id[0] != 0 || cell->id[1] != 0);
-    }
-
-    return used * z->nnegatives / n;
+    return usher_taken(&z->head->taken[3], z->nnegatives);
 }

@@ -43,7 +43,7 @@
 
 
 #define USHER_ZONE_MAGIC     0x454e4f5a52534855ULL    /* "UHSRZONE" */
-#define USHER_ZONE_LAYOUT    1
+#define USHER_ZONE_LAYOUT    2
 #define USHER_ZONE_PROCS     128
 #define USHER_ZONE_MIN       (1024 * 1024)
 
@@ -96,6 +96,10 @@ typedef struct {
     uint32_t             nbuckets;   /* sets */
     uint32_t             nnegatives;
     uint32_t             nrecords;   /* sets */
+    uint64_t             unused[8];  /* the next are written often */
+    uint64_t             taken[4];   /* cells: keys, buckets, records,
+                                        negatives */
+    uint64_t             unused2[4];
 } usher_zone_head_t;
 
 

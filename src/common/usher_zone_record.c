@@ -146,7 +146,7 @@ usher_zone_block_drop(usher_zone_t *z, const uint64_t name[2], unsigned hard,
 
     if (cell) {
         if (hard) {
-            set->tag[i] = 0;
+            usher_set_drop(&z->records, set, i);
 
         } else {
             cell->generation = 0;

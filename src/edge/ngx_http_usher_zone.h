@@ -90,7 +90,7 @@ extern usher_zone_t  ngx_http_usher_zone;
 
 /* ---- for usher_status and usher_metrics */
 
-/* A part of the zone and its load; an estimate where it is large. */
+/* A part of the zone and its load. */
 typedef struct {
     const char  *name;           /* "keys", "buckets", ... */
     uint64_t     bytes;

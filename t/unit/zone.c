@@ -33,6 +33,7 @@ static uint64_t *lock_of(usher_zone_t *z, uint64_t n);
 static pid_t sleeper(void);
 
 static void test_layout(void *area);
+static void test_used(usher_zone_t *z);
 static void test_keys(usher_zone_t *z);
 static void test_texts(usher_zone_t *z);
 static void test_records(usher_zone_t *z);
@@ -171,6 +172,55 @@ test_layout(void *area)
     other.keys--;
     ok(strcmp(usher_zone_check(area, SIZE, &other, USER), "has other shares")
        == 0, "other shares are said to be so");
+}
+
+
+/* In an empty zone; it is empty afterwards, but for a negative. */
+
+static void
+test_used(usher_zone_t *z)
+{
+    uint64_t           n;
+    unsigned char      d[USHER_KEY_DIGEST];
+    usher_zone_fill_t  fill;
+
+    memset(&fill, 0, sizeof(fill));
+    fill.generation = 1;
+
+    for (n = 1; n <= 3; n++) {
+        set(z, n);
+        set(z, n);
+    }
+
+    ok(usher_table_used(&z->keys) == 3 && usher_zone_negatives_used(z) == 0,
+       "three keys are three cells, however often they are set");
+
+    for (n = 1; n <= 3; n++) {
+        digest(d, n);
+        (void) usher_zone_key_gone(z, d, &fill);
+        (void) usher_zone_key_gone(z, d, &fill);
+    }
+
+    ok(usher_table_used(&z->keys) == 0 && usher_zone_negatives_used(z) == 3,
+       "gone: three negatives");
+
+    for (n = 1; n <= 3; n++) {
+        digest(d, n);
+        (void) usher_zone_key_drop(z, d, 1);
+    }
+
+    ok(usher_zone_negatives_used(z) == 0, "dropped: none");
+
+    (void) usher_zone_record_set(z, 1, "1", 1, (unsigned char *) "x", 1, &fill);
+    (void) usher_zone_bucket(z, "a", 1);
+    (void) usher_zone_bucket(z, "a", 1);
+
+    ok(usher_table_used(&z->records) == 1 && usher_table_used(&z->buckets) == 1,
+       "a record, a bucket");
+
+    (void) usher_zone_record_drop(z, 1, "1", 1, 1);
+
+    ok(usher_table_used(&z->records) == 0, "and no record");
 }
 
 
@@ -576,6 +626,7 @@ main(void)
     test_layout(area);
     attach(&z, area);
 
+    test_used(&z);
     test_keys(&z);
     test_texts(&z);
     test_records(&z);
