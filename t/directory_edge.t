@@ -6,6 +6,7 @@ use lib 't/lib';
 use Usher::Test;
 use Usher::Directory;
 
+use IO::Select;
 use IO::Socket::INET;
 use Time::HiRes qw(sleep time);
 
@@ -52,11 +53,13 @@ $t->sql("insert into usher.key (org_id, digest)
          values (?, decode(?, 'hex'))", $row[0][0], $digest_new);
 $t->wait_for(sub { status($t, $new) == 200 }, 'a new key is known soon');
 
-# many who want one cold record share one fetch, though Redis hangs
+# many who want one cold record share one fetch, though Redis hangs: all of
+# them are there when the worker runs, and Redis runs when the first of them
+# has given up
 
 my $digest_cold = $t->sql("select encode(digest, 'hex') from usher.key
                            where id = ?", $cold->{id});
-$t->signal('redis', 'STOP');
+$t->signal($_, 'STOP') for qw(redis worker);
 
 my @clients = map {
     my $c = IO::Socket::INET->new(PeerAddr => '127.0.0.1:' . $t->port('edge1'))
@@ -66,7 +69,8 @@ my @clients = map {
     $c;
 } 1 .. 10;
 
-sleep 0.02;
+$t->signal('worker', 'CONT');
+IO::Select->new(@clients)->can_read(30);
 $t->signal('redis', 'CONT');
 
 my @answers = map { my $c = $_; local $/; <$c> =~ /^HTTP\S+ (\d+)/; $1 }

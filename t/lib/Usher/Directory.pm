@@ -10,6 +10,8 @@ use Exporter qw(import);
 use IO::Socket::INET;
 use JSON::PP ();
 
+use Usher::Test::Process qw(sleep_until);
+
 our @EXPORT = qw(
     customers key_make key_id record lineage changes record_is
     edge key_new ask status counter monitor asked
@@ -211,16 +213,24 @@ sub monitor {
 
     $t->wait_for(sub { -s $file }, 'monitor');
 
-    return { pid => $pid, file => $file };
+    return { pid => $pid, file => $file, test => $t, marks => 0 };
 }
 
+
+# What Redis was asked before this call: the monitor writes when it gets to
+# it, so we ask for a mark and wait until it is there.  Redis has to run.
 
 sub asked {
     my ($monitor, $pattern) = @_;
 
-    open my $fh, '<', $monitor->{file} or die "$monitor->{file}: $!\n";
+    my $t = $monitor->{test};
+    my $mark = 'mark-' . ++$monitor->{marks} . '-';
 
-    return scalar grep { /$pattern/ } <$fh>;
+    $t->redis_cli('echo', $mark);
+    sleep_until(sub { $t->slurp($monitor->{file}) =~ /"$mark"/ }, 30)
+        or die "the monitor has stopped\n";
+
+    return scalar grep { /$pattern/ } split /\n/, $t->slurp($monitor->{file});
 }
 
 
