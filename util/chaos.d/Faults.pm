@@ -138,11 +138,14 @@ sub master ($self) {
 
 
 sub rebirth ($self, $edge, @orphans) {
-    my $w = $self->{world};
+    $self->bury($edge, @orphans);
+    $self->{world}->start($edge);
+}
 
+
+sub bury ($self, $edge, @orphans) {
     $self->kill_worker($edge, $_) for grep { alive($_) } @orphans;
-    $w->gone(@orphans);
-    $w->start($edge);
+    $self->{world}->gone(@orphans);
 }
 
 
@@ -401,11 +404,12 @@ sub old_slot ($self) {
     $self->rebirth($edge, $w->murder($edge, 1));
     $self->drain;
 
-    my @orphans = $w->murder($edge, 1);
+    # nobody may write to it, nor retire it
 
+    $self->bury($edge, $w->murder($edge, 1));
     remove_tree($slot);
     rename $copy, $slot or die "$copy: $!\n";
-    $self->rebirth($edge, @orphans);
+    $w->start($edge);
     $w->signal('crowd', 'CONT');
 }
 

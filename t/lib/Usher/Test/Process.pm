@@ -98,6 +98,9 @@ sub spawn {
 }
 
 
+# A zombie is dead, unless it has threads left: a worker's threads may be in a
+# system call yet, and until then its files and ports are open.
+
 sub alive {
     my ($pid) = @_;
 
@@ -108,7 +111,7 @@ sub alive {
     open my $fh, '<', "/proc/$pid/stat" or return 0;
     my $stat = <$fh> // return 0;
 
-    return $stat !~ /\) [ZX] /;
+    return $stat !~ /\) [ZX] / || $stat =~ /\) Z (?:\S+ ){16}([2-9]|\d\d)/;
 }
 
 
