@@ -64,6 +64,7 @@ sub read_crowd ($self, $path) {
 
         } elsif ($what eq 'c') {
             $self->{conn}{$serial}{closed} = $time;
+            $self->{conn}{$serial}{why} = $more[0] // '';
         }
     }
 }
@@ -187,7 +188,20 @@ sub verdict ($self, $id) {
         return ['unread', 'connection closed by a reload'];
     }
 
-    return ['lost', 'open on a connection that nobody killed'];
+    return ['lost', 'open on a connection that nobody killed, '
+        . $self->story($id)];
+}
+
+
+# What the crowd saw of an id's connection, for whoever looks for the loss.
+
+sub story ($self, $id) {
+    my $conn = $self->conn_of($id);
+    my $sent = $self->{sent}{$id}[0];
+
+    return sprintf 'HTTP/%d, worker %d, opened %.3f s before, %s %.3f s after',
+        @$conn{qw(protocol pid)}, $sent - $conn->{opened},
+        $conn->{why} || 'never closed', ($conn->{closed} // $sent) - $sent;
 }
 
 

@@ -13,14 +13,17 @@
  *     <time> s <connection> <id>                  sent
  *     <time> a <connection> <id> <status> <pid>   answered whole
  *     <time> r <connection> <id>                  stream reset by the server
- *     <time> c <connection>                       closed
+ *     <time> c <connection> <why>                 closed
+ *
+ * why is "server" (it closed), "send" (nothing could be sent), "late" (no
+ * answer in CROWD_PATIENCE) or "end".
  *
  * pid is the worker that answered, from the header X-Worker or, over HTTP/2,
  * from "pid=" in the body; 0 if the answer did not tell.  What was sent on a
  * connection and neither answered nor reset was open when it closed.
  *
  * One request in 50 carries the bad key.  SIGTERM ends it: nothing new is
- * sent, and what is open has two seconds.
+ * sent, and what is open has ten seconds.
  */
 
 
@@ -46,7 +49,8 @@
 #define CROWD_STREAMS   8
 #define CROWD_BUFFER    65536
 #define CROWD_RETRY     20000        /* us between attempts to connect */
-#define CROWD_PATIENCE  10000000     /* us without an answer: hang up */
+#define CROWD_PATIENCE  60000000     /* us without an answer: hang up */
+#define CROWD_END       10000000     /* us for what is open at the end */
 
 #define CROWD_PREFACE   "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
@@ -93,7 +97,7 @@ typedef struct {
 static void crowd_stop(int signo);
 static uint64_t crowd_now(void);
 static void crowd_connect(crowd_conn_t *c);
-static void crowd_close(crowd_conn_t *c);
+static void crowd_close(crowd_conn_t *c, const char *why);
 static int crowd_write(crowd_conn_t *c, const void *data, size_t len);
 static crowd_conn_t *crowd_free(void);
 static void crowd_send(crowd_conn_t *c);
@@ -220,7 +224,7 @@ int
 main(int argc, char **argv)
 {
     int                 i, n;
-    uint64_t            due, end, flushed, gap, last, now;
+    uint64_t            due, end, flushed, gap, last, now, patient;
     struct timespec     wait;
     struct epoll_event  events[64];
     crowd_conn_t       *c;
@@ -235,18 +239,20 @@ main(int argc, char **argv)
     flushed = due;
     last = due;
     end = 0;
+    patient = 0;
 
     for ( ;; ) {
         now = crowd_now();
 
         if (now - last > 500000) {           /* we were stopped: read first */
             due = now + 20000;
+            patient = now + 1000000;
         }
 
         last = now;
 
         if (crowd_stopping && end == 0) {
-            end = now + 2000000;
+            end = now + CROWD_END;
         }
 
         if (end && (now > end || crowd_open() == 0)) {
@@ -272,10 +278,10 @@ main(int argc, char **argv)
         for (i = 0; i < (int) crowd_nconns; i++) {
             c = &crowd_conn[i];
             for (n = 0; n < CROWD_STREAMS && c->fd != -1; n++) {
-                if (c->requests[n].sent
+                if (c->requests[n].sent && patient < now
                     && c->requests[n].sent + CROWD_PATIENCE < now)
                 {
-                    crowd_close(c);
+                    crowd_close(c, "late");
                 }
             }
         }
@@ -297,7 +303,7 @@ main(int argc, char **argv)
     }
 
     for (i = 0; i < (int) crowd_nconns; i++) {
-        crowd_close(&crowd_conn[i]);
+        crowd_close(&crowd_conn[i], "end");
     }
 
     if (fclose(crowd_log) != 0) {
@@ -401,13 +407,13 @@ crowd_connect(crowd_conn_t *c)
 
 
 static void
-crowd_close(crowd_conn_t *c)
+crowd_close(crowd_conn_t *c, const char *why)
 {
     if (c->fd == -1) {
         return;
     }
 
-    fprintf(crowd_log, "%lu c %lu\n", crowd_now(), c->serial);
+    fprintf(crowd_log, "%lu c %lu %s\n", crowd_now(), c->serial, why);
     close(c->fd);
     c->fd = -1;
     c->open = 0;
@@ -421,7 +427,7 @@ crowd_write(crowd_conn_t *c, const void *data, size_t len)
         return 0;
     }
 
-    crowd_close(c);
+    crowd_close(c, "send");
 
     return -1;
 }
@@ -572,7 +578,7 @@ crowd_read(crowd_conn_t *c)
     }
 
     if (n <= 0) {
-        crowd_close(c);
+        crowd_close(c, "server");
         return;
     }
 
@@ -630,7 +636,7 @@ crowd_answer1(crowd_conn_t *c)
     p = strcasestr(text, "\r\nConnection: close");
 
     if (p != NULL && p < end) {
-        crowd_close(c);
+        crowd_close(c, "server");
     }
 }
 
@@ -648,7 +654,7 @@ crowd_answer2(crowd_conn_t *c)
         len = (size_t) p[0] << 16 | (size_t) p[1] << 8 | p[2];
 
         if (len > CROWD_BUFFER / 2) {
-            crowd_close(c);
+            crowd_close(c, "server");
             return;
         }
 
@@ -672,7 +678,7 @@ crowd_answer2(crowd_conn_t *c)
     c->have -= off;
 
     if (c->fd != -1 && c->goaway && c->open == 0) {
-        crowd_close(c);
+        crowd_close(c, "server");
     }
 }
 
