@@ -124,7 +124,8 @@ for (glob "$dir/*.seg") {
 }
 
 
-# As after a power loss: another boot_id, and words that were never written.
+# As after a power loss: another boot_id, and words that were written long
+# before the lines that they should count.
 
 sub reboot {
     my ($file) = @_;
@@ -137,7 +138,7 @@ sub reboot {
 
     patch($file, $at, '00000000');
     patch($file, $at + 40, pack 'V', $crc);
-    patch($file, 128, pack 'Q', 0);
+    patch($file, 128, pack 'Q', 500 + unpack 'Q', substr $head, 24, 8);
     patch($file, 192, pack 'Q', 0);
 }
 
