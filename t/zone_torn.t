@@ -1,0 +1,98 @@
+#!/usr/bin/perl
+
+# A worker that was killed while it wrote a record leaves its blocks torn.
+# Here a byte of one is written through /proc: the record is a miss, never
+# believed, and fetched again.
+
+use lib 't/lib';
+use Usher::Test;
+use Usher::Key;
+
+my $t = Usher::Test->new;
+$t->redis;
+
+my $d = Usher::Key->new($t);
+
+$d->plan(7, 'plan-that-tears', map {
+    { name => "policy-number-$_", quota => 1000, window => 3600,
+      burst => 1000 } } 1 .. 4);
+
+$t->nginx(<<'CONF');
+    usher_zone 2m;
+    usher_redis %%REDIS%%;
+
+    server {
+        listen 127.0.0.1:%%PORT%%;
+
+        location / {
+            usher_auth on;
+            usher_limit plan;
+            add_header X-Plan $usher_plan;
+        }
+    }
+CONF
+
+$t->write_file('edge1/html/x', 'content');
+
+my $key = $d->key(plan_id => 7);
+
+sub ask { $t->get('/x', 'X-API-Key' => $key) }
+sub mgets { ($t->redis_cli('info commandstats') =~ /_mget:calls=(\d+)/)[0] }
+
+$t->wait_for(sub { (ask()->header('X-Plan') // '') eq 'plan-that-tears' },
+             'a plan is known');
+
+
+# Writes another byte wherever the text stands in the zone; how many times.
+
+sub tear {
+    my ($text, $byte) = @_;
+    my ($worker) = $t->workers;
+    my $n = 0;
+
+    open(my $mem, '+<', "/proc/$worker/mem") or return 0;
+    open(my $maps, '<', "/proc/$worker/maps") or return 0;
+
+    while (my $line = <$maps>) {
+        my ($from, $to) = $line =~ /^(\w+)-(\w+) rw-s .*zero/ or next;
+
+        for (my $at = hex $from; $at < hex $to; $at += 4096) {
+            sysseek($mem, $at, 0);
+            sysread($mem, my $page, 4096) or last;
+
+            while ($page =~ /\Q$text\E/g) {
+                sysseek($mem, $at + $-[0], 0);
+                $n += syswrite($mem, $byte);
+            }
+        }
+    }
+
+    return $n;
+}
+
+SKIP: {
+    my $before = mgets();
+
+    is(ask()->header('X-Plan'), 'plan-that-tears', 'from the zone');
+    my $quiet = mgets();
+
+    my $n = tear('plan-that-tears', 'X');
+    skip('/proc/<pid>/mem cannot be written', 5) unless $n;
+
+    is($n, 1, 'a byte of its name is torn');
+    is(ask()->header('X-Plan'), 'plan-that-tears', 'it is not believed');
+    cmp_ok(mgets(), '>', $quiet, 'but fetched again');
+
+    # a name may lie in two blocks, and is not found then
+
+    my ($torn) = grep { tear("policy-number-$_", 'Y') == 1 } 4, 3, 2;
+
+    ok($torn, 'a byte of a policy further on');
+    like(ask()->header('RateLimit-Policy'),
+         qr/-1".*"policy-number-2".*"policy-number-3".*"policy-number-4"/,
+         'as well');
+}
+
+is(ask()->status, 200, 'it goes on');
+
+done_testing();
