@@ -54,6 +54,8 @@
 #define NGX_HTTP_USHER_IDLE_TICK     1000            /* msec */
 #define NGX_HTTP_USHER_SLOTS_TIME    10000           /* usher:slots, msec */
 #define NGX_HTTP_USHER_READ_SIZE     (256 * 1024)    /* bytes of a read */
+#define NGX_HTTP_USHER_TOUCH         (1024 * 1024)   /* bytes kept populated
+                                                        ahead of the lines */
 #define NGX_HTTP_USHER_CHECK_MAX     30000           /* msec between checks */
 
 /* Segments left unsynced before a sync takes the whole file system. */
@@ -138,6 +140,14 @@ typedef struct {
     unsigned             durable:1;    /* sync the directory */
     unsigned             zeroed:1;     /* result: fallocate did not do */
 } ngx_http_usher_spare_t;
+
+
+/* Touches pages that lines will soon be written to. */
+typedef struct {
+    ngx_http_usher_task_t  task;       /* first */
+    u_char              *map;          /* from here on */
+    size_t               len;
+} ngx_http_usher_touch_t;
 
 
 typedef struct {
@@ -260,6 +270,8 @@ struct ngx_http_usher_journal_s {
     ngx_http_usher_slot_t  *own;       /* NULL: none yet, or full */
     ngx_http_usher_map_t  map;         /* of own's last segment */
     ngx_http_usher_map_t  next;        /* spare, made ahead */
+    ngx_http_usher_touch_t  touch;
+    size_t               touched;      /* bytes of map, from its start */
     uint64_t             chain;        /* at sealed */
     ngx_queue_t          slots;
     ngx_http_usher_process_t  *figures;
@@ -382,6 +394,8 @@ void ngx_http_usher_size_add(ngx_http_usher_journal_t *j, int64_t bytes);
 void ngx_http_usher_segment_name(char name[NGX_HTTP_USHER_SEG_NAME],
     uint64_t sequence);
 void ngx_http_usher_segment_make(void *data, ngx_log_t *log);
+void ngx_http_usher_segment_touch(ngx_http_usher_journal_t *j);
+void ngx_http_usher_segment_touched(ngx_http_usher_journal_t *j);
 void ngx_http_usher_segment_unmap(ngx_http_usher_map_t *map, uint64_t size);
 void ngx_http_usher_segment_remove(void *data, ngx_log_t *log);
 ngx_int_t ngx_http_usher_pread(int fd, void *buf, size_t size, off_t offset);

@@ -30,7 +30,10 @@ static int ngx_http_usher_segment_open(ngx_http_usher_spare_t *sp);
 static ngx_int_t ngx_http_usher_segment_allocate(ngx_http_usher_spare_t *sp,
     int fd);
 static ngx_int_t ngx_http_usher_segment_zeros(int fd, uint64_t size);
+static ngx_int_t ngx_http_usher_segment_first(u_char *map, uint64_t size);
 static ngx_int_t ngx_http_usher_segment_populate(u_char *map, uint64_t size);
+static void ngx_http_usher_segment_touch_work(void *data, ngx_log_t *log);
+static void ngx_http_usher_segment_touch_done(void *self);
 
 
 void
@@ -71,7 +74,7 @@ ngx_http_usher_segment_make(void *data, ngx_log_t *log)
         goto failed;
     }
 
-    if (ngx_http_usher_segment_populate(map, sp->size) != NGX_OK) {
+    if (ngx_http_usher_segment_first(map, sp->size) != NGX_OK) {
         sp->err = ngx_errno;
         (void) munmap(map, sp->size);
         goto failed;
@@ -210,11 +213,35 @@ ngx_http_usher_segment_zeros(int fd, uint64_t size)
 }
 
 
+/*
+ * Only the first lines' pages and the first seals' are populated at once, the
+ * others shortly before lines come (ngx_http_usher_segment_touch).  A sync
+ * writes each dirty page and protects it again: of a segment populated as a
+ * whole it would write the zeros too, and the loop would meet the fault that
+ * populating was to spare it.
+ */
+
+static ngx_int_t
+ngx_http_usher_segment_first(u_char *map, uint64_t size)
+{
+    if (size <= 2 * NGX_HTTP_USHER_TOUCH) {
+        return ngx_http_usher_segment_populate(map, size);
+    }
+
+    if (ngx_http_usher_segment_populate(map, NGX_HTTP_USHER_TOUCH) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    return ngx_http_usher_segment_populate(map + size
+                                           - NGX_HTTP_USHER_TOUCH / 16,
+                                           NGX_HTTP_USHER_TOUCH / 16);
+}
+
+
 static ngx_int_t
 ngx_http_usher_segment_populate(u_char *map, uint64_t size)
 {
-    uint64_t          i;
-    volatile u_char  *p;
+    uint64_t  i;
 
     for ( ;; ) {
         if (madvise(map, size, MADV_POPULATE_WRITE) == 0) {
@@ -230,14 +257,83 @@ ngx_http_usher_segment_populate(u_char *map, uint64_t size)
         return NGX_ERROR;
     }
 
-    /* kernels before 5.14 */
+    /* kernels before 5.14; the loop may be writing lines there */
 
     for (i = 0; i < size; i += 4096) {
-        p = map + i;
-        *p = *p;
+        (void) __atomic_fetch_or(map + i, 0, __ATOMIC_RELAXED);
     }
 
     return NGX_OK;
+}
+
+
+/* With each ship tick: has the next part populated when lines come near it. */
+
+void
+ngx_http_usher_segment_touch(ngx_http_usher_journal_t *j)
+{
+    size_t                   size, used;
+    ngx_http_usher_touch_t  *touch;
+
+    if (j->own == NULL) {
+        return;
+    }
+
+    touch = &j->touch;
+    size = j->own->segment;
+    used = j->pos - j->map.map;
+
+    if (j->touched >= size
+        || used + NGX_HTTP_USHER_TOUCH / 2 < j->touched
+        || touch->task.active
+        || touch->task.task.event.active)
+    {
+        return;
+    }
+
+    touch->map = j->map.map + j->touched;
+    touch->len = ngx_min(size - j->touched, NGX_HTTP_USHER_TOUCH);
+
+    if (ngx_http_usher_task_post(j, &touch->task, NULL,
+                                 ngx_http_usher_segment_touch_work,
+                                 ngx_http_usher_segment_touch_done)
+        == NGX_OK)
+    {
+        j->touched += touch->len;
+    }
+}
+
+
+static void
+ngx_http_usher_segment_touch_work(void *data, ngx_log_t *log)
+{
+    ngx_http_usher_touch_t *touch = data;
+
+    /* where it fails the loop meets the faults: slower, and as good */
+
+    (void) ngx_http_usher_segment_populate(touch->map, touch->len);
+
+    __atomic_store_n(&touch->task.finished, 1, __ATOMIC_RELEASE);
+}
+
+
+static void
+ngx_http_usher_segment_touch_done(void *self)
+{
+    /* void */
+}
+
+
+/* Before the map goes: no thread may be at work on it.  Mostly none is. */
+
+void
+ngx_http_usher_segment_touched(ngx_http_usher_journal_t *j)
+{
+    while (j->touch.task.active
+           && !__atomic_load_n(&j->touch.task.finished, __ATOMIC_ACQUIRE))
+    {
+        (void) usleep(100);
+    }
 }
 
 

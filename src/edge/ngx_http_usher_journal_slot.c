@@ -298,6 +298,8 @@ ngx_http_usher_slot_start(ngx_http_usher_journal_t *j,
 
     j->pos = j->map.map + USHER_SEGMENT_HEADER;
     j->limit = j->map.map + usher_seal_offset(s->segment, 0);
+    j->touched = s->segment <= 2 * NGX_HTTP_USHER_TOUCH
+                 ? s->segment : NGX_HTTP_USHER_TOUCH;
 
     seg = ngx_http_usher_slot_push(s);
     seg->sequence = j->map.sequence;
@@ -447,6 +449,8 @@ ngx_http_usher_slot_switch(ngx_http_usher_journal_t *j)
             j->unsynced_more = 1;
         }
     }
+
+    ngx_http_usher_segment_touched(j);
 
     /* unmapped in the thread that makes the next spare */
 
@@ -707,6 +711,7 @@ ngx_http_usher_slot_close(ngx_http_usher_journal_t *j)
 
     ngx_http_usher_slot_seal(j);
 
+    ngx_http_usher_segment_touched(j);
     ngx_http_usher_segment_unmap(&j->map, j->own->segment);
     ngx_http_usher_segment_unmap(&j->next, j->own->segment);
 

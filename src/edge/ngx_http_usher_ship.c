@@ -120,6 +120,7 @@ ngx_http_usher_ship_tick(ngx_event_t *ev)
     }
 
     ngx_http_usher_slot_seal(j);
+    ngx_http_usher_segment_touch(j);
 
     if (j->conf->sync == NGX_HTTP_USHER_SYNC_ALWAYS) {
         ngx_http_usher_sync_start(j);
@@ -185,6 +186,7 @@ ngx_http_usher_ship_posted(ngx_event_t *ev)
 
     if (j->committed - j->sealed >= NGX_HTTP_USHER_SHIP_SIZE) {
         ngx_http_usher_slot_seal(j);
+        ngx_http_usher_segment_touch(j);
         (void) ngx_http_usher_ship_pump(j->own);
     }
 
