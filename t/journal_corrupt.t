@@ -109,6 +109,28 @@ is($s->{position}, 200_000, 'and the rest');
 is_deeply([$d->faults], [], 'no rule broken');
 $t->stop('nginx');
 
+# killed while it made the next file: that has no size yet, or not all of it
+
+for my $size (0, 8192) {
+    ($slot, $dir, @lines) = dead(30, 10);
+
+    my $next = (sort glob "$dir/*.seg")[-1];
+
+    unlink $next if substr($t->slurp($next), 4096, 2) ne 'r1';
+    $next =~ s/(\d{8})\.seg/sprintf '%08d.seg', $1 + 1/e if -e $next;
+
+    open my $fh, '>', $next or die "$next: $!";
+    truncate $fh, $size;
+    close $fh;
+    chown((stat $dir)[4, 5], $next);
+
+    ok(adopt($slot), "a slot whose next file has $size bytes is shipped");
+    is($d->slot($slot)->{bytes}, join('', map { "$_\n" } @lines),
+       'to the end of the one before');
+    is_deeply([$d->faults], [], 'no rule broken');
+    $t->stop('nginx');
+}
+
 # the machine restarted: the committed word counts no more
 
 ($slot, $dir, @lines) = dead(30, 10);

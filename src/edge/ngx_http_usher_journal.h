@@ -323,6 +323,7 @@ typedef struct {
     ngx_http_usher_seg_t   *segs;
     ngx_uint_t              nsegs;
     uint64_t                moved;      /* fork: re-appended up to here */
+    ngx_err_t               err;        /* why it cannot be read */
 } ngx_http_usher_found_t;
 
 
@@ -335,6 +336,7 @@ typedef struct {
     ngx_uint_t              slots;
     ngx_uint_t              n;
     ngx_err_t               err;
+    unsigned                said:1;     /* that a slot cannot be read */
     ngx_http_usher_found_t  found[NGX_HTTP_USHER_ADOPT_MAX];
     ngx_atomic_uint_t       before;     /* journal_bytes when it began */
 } ngx_http_usher_scan_t;

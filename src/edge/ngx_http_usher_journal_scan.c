@@ -17,13 +17,13 @@
 
 static uint64_t ngx_http_usher_scan_size(int dir);
 static ngx_int_t ngx_http_usher_scan_lock(ngx_http_usher_scan_t *scan,
-    const char *name, ngx_http_usher_found_t *f);
+    const char *name, ngx_http_usher_found_t *f, ngx_log_t *log);
 static ngx_int_t ngx_http_usher_scan_read(ngx_http_usher_scan_t *scan,
     ngx_http_usher_found_t *f);
 static ngx_int_t ngx_http_usher_scan_segment(ngx_http_usher_found_t *f,
     uint64_t sequence, ngx_uint_t last);
 static ngx_int_t ngx_http_usher_scan_end(ngx_http_usher_found_t *f);
-static void ngx_http_usher_scan_bad(ngx_http_usher_found_t *f,
+static ngx_int_t ngx_http_usher_scan_bad(ngx_http_usher_found_t *f,
     uint64_t sequence, usher_segment_t *head, uint64_t size);
 static void ngx_http_usher_scan_litter(ngx_http_usher_scan_t *scan,
     const char *name);
@@ -93,7 +93,7 @@ ngx_http_usher_scan_work(void *data, ngx_log_t *log)
         ngx_memcpy(f->id, id, USHER_SLOT_ID);
         f->dir = dir;
 
-        if (ngx_http_usher_scan_lock(scan, de->d_name, f) != NGX_OK) {
+        if (ngx_http_usher_scan_lock(scan, de->d_name, f, log) != NGX_OK) {
             (void) close(dir);
             continue;
         }
@@ -181,7 +181,7 @@ ngx_http_usher_scan_litter(ngx_http_usher_scan_t *scan, const char *name)
 
 static ngx_int_t
 ngx_http_usher_scan_lock(ngx_http_usher_scan_t *scan, const char *name,
-    ngx_http_usher_found_t *f)
+    ngx_http_usher_found_t *f, ngx_log_t *log)
 {
     int          fd;
     struct stat  mine, theirs;
@@ -227,6 +227,13 @@ ngx_http_usher_scan_lock(ngx_http_usher_scan_t *scan, const char *name,
 
     if (ngx_http_usher_scan_read(scan, f) == NGX_OK) {
         return NGX_OK;
+    }
+
+    if (f->err != 0 && !scan->said) {
+        scan->said = 1;
+        ngx_log_error(NGX_LOG_CRIT, log, f->err,
+                      "usher journal: slot %s cannot be read to its end and "
+                      "is not adopted, trying again", name);
     }
 
     if (f->segs != NULL) {
@@ -334,7 +341,6 @@ ngx_http_usher_scan_segment(ngx_http_usher_found_t *f, uint64_t sequence,
 {
     int                    fd;
     char                   name[NGX_HTTP_USHER_SEG_NAME];
-    ngx_int_t              rc;
     struct stat            st;
     usher_segment_t        head;
     ngx_http_usher_seg_t  *seg;
@@ -344,32 +350,46 @@ ngx_http_usher_scan_segment(ngx_http_usher_found_t *f, uint64_t sequence,
     fd = openat(f->dir, name, O_RDONLY|O_CLOEXEC|O_NOFOLLOW);
 
     if (fd == -1) {
-        return (ngx_errno == ENOENT) ? NGX_OK : NGX_ERROR;
+
+        if (ngx_errno == ENOENT) {
+            return NGX_OK;
+        }
+
+        f->err = ngx_errno;
+        return NGX_ERROR;
     }
 
     ngx_memzero(&head, sizeof(usher_segment_t));
     ngx_memzero(&st, sizeof(struct stat));
 
-    rc = fstat(fd, &st);
-
-    if (rc == 0) {
-        rc = ngx_http_usher_pread(fd, &head, sizeof(head), 0);
+    if (fstat(fd, &st) == -1
+        || (ngx_http_usher_pread(fd, &head, sizeof(head), 0) != NGX_OK
+            && ngx_errno != 0))
+    {
+        f->err = ngx_errno;
     }
 
     (void) close(fd);
 
-    if (rc != 0
-        || st.st_size < USHER_SEGMENT_MIN
+    if (last && f->err != 0) {
+
+        /* nobody can tell where the slot ends: it is left as it is */
+
+        return NGX_ERROR;
+    }
+
+    f->err = 0;
+
+    /* too short: its process died before the file had its size */
+
+    if (st.st_size < USHER_SEGMENT_MIN
         || usher_segment_check(&head, st.st_size, f->id) != 0
         || head.sequence != sequence
         || (f->segment != 0 && f->segment != head.size)
         || (f->nsegs != 0 && head.base < f->segs[f->nsegs - 1].base))
     {
-        if (last && rc == 0) {
-            ngx_http_usher_scan_bad(f, sequence, &head, st.st_size);
-        }
-
-        return NGX_OK;
+        return last ? ngx_http_usher_scan_bad(f, sequence, &head, st.st_size)
+                    : NGX_OK;
     }
 
     f->segment = head.size;
@@ -429,10 +449,12 @@ ngx_http_usher_scan_end(ngx_http_usher_found_t *f)
     fd = openat(f->dir, name, O_RDONLY|O_CLOEXEC|O_NOFOLLOW);
 
     if (fd == -1) {
+        f->err = ngx_errno;
         return NGX_ERROR;
     }
 
     if (ngx_http_usher_pread(fd, &head, sizeof(head), 0) != NGX_OK) {
+        f->err = (ngx_errno != 0) ? ngx_errno : EIO;
         (void) close(fd);
         return NGX_ERROR;
     }
@@ -451,21 +473,21 @@ ngx_http_usher_scan_end(ngx_http_usher_found_t *f)
  * were in it, and how many bytes of them are lost.
  */
 
-static void
+static ngx_int_t
 ngx_http_usher_scan_bad(ngx_http_usher_found_t *f, uint64_t sequence,
     usher_segment_t *head, uint64_t size)
 {
     uint64_t               end;
     ngx_http_usher_seg_t  *seg;
 
-    if (f->nsegs != 0) {
-        (void) ngx_http_usher_scan_end(f);
+    if (f->nsegs != 0 && ngx_http_usher_scan_end(f) != NGX_OK) {
+        return NGX_ERROR;
     }
 
     end = (f->nsegs != 0) ? f->segs[f->nsegs - 1].end : 0;
 
     if (head->committed <= end || head->committed - end > size) {
-        return;
+        return NGX_OK;
     }
 
     seg = &f->segs[f->nsegs++];
@@ -477,6 +499,8 @@ ngx_http_usher_scan_bad(ngx_http_usher_found_t *f, uint64_t sequence,
     if (f->segment == 0) {
         f->segment = size;
     }
+
+    return NGX_OK;
 }
 
 
