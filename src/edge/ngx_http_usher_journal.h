@@ -192,6 +192,7 @@ typedef struct {
     int                  parent;       /* of the journal */
     uint64_t             first;        /* sequences to be unlinked */
     uint64_t             last;
+    uint64_t             bytes;        /* result: of all that was removed */
     unsigned             all:1;        /* and lock and directory */
     char                 name[USHER_SLOT_TEXT + 1];
 } ngx_http_usher_remove_t;
@@ -450,7 +451,7 @@ ngx_int_t ngx_http_usher_ship_entry(ngx_http_usher_slot_t *s,
 void ngx_http_usher_ack_read(ngx_http_usher_slot_t *s);
 void ngx_http_usher_ack_check(ngx_http_usher_slot_t *s);
 void ngx_http_usher_ack_announce(ngx_http_usher_slot_t *s);
-void ngx_http_usher_ack_finish(ngx_http_usher_slot_t *s);
+void ngx_http_usher_ack_finish(ngx_http_usher_slot_t *s, ngx_uint_t *hurry);
 
 /* _ship_fork.c */
 void ngx_http_usher_fork_start(ngx_http_usher_slot_t *s, uint64_t position);

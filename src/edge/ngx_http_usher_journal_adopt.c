@@ -314,6 +314,8 @@ ngx_http_usher_adopt_removed(void *self)
 
     s = rm->task.slot;
 
+    ngx_http_usher_size_add(rm->task.journal, -(int64_t) rm->bytes);
+
     ngx_log_error(NGX_LOG_NOTICE, ngx_cycle->log, 0,
                   "usher journal: slot %s retired at %uL", s->text, s->end);
 

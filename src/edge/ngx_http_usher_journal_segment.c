@@ -363,7 +363,10 @@ ngx_http_usher_segment_remove(void *data, ngx_log_t *log)
     DIR            *d;
     char            name[NGX_HTTP_USHER_SEG_NAME];
     uint64_t        sequence;
+    struct stat     st;
     struct dirent  *de;
+
+    rm->bytes = 0;
 
     if (!rm->all) {
 
@@ -383,8 +386,11 @@ ngx_http_usher_segment_remove(void *data, ngx_log_t *log)
     }
 
     while ((de = readdir(d)) != NULL) {
-        if (strstr(de->d_name, ".seg") != NULL) {
-            (void) unlinkat(rm->dir, de->d_name, 0);
+        if (strstr(de->d_name, ".seg") != NULL
+            && fstatat(rm->dir, de->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0
+            && unlinkat(rm->dir, de->d_name, 0) == 0)
+        {
+            rm->bytes += st.st_size;
         }
     }
 

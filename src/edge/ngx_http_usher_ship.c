@@ -201,11 +201,13 @@ ngx_http_usher_ship_posted(ngx_event_t *ev)
 void
 ngx_http_usher_ship_idle(ngx_http_usher_journal_t *j)
 {
+    ngx_uint_t              hurry;
     ngx_msec_t              now;
     ngx_queue_t            *q, *next;
     ngx_http_usher_slot_t  *s;
 
     now = ngx_current_msec;
+    hurry = j->shared->journal_full;
 
     ngx_http_usher_slot_seal(j);
 
@@ -243,7 +245,7 @@ ngx_http_usher_ship_idle(ngx_http_usher_journal_t *j)
         }
 
         if (s->adopted) {
-            ngx_http_usher_ack_finish(s);
+            ngx_http_usher_ack_finish(s, &hurry);
         }
     }
 

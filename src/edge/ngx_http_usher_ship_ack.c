@@ -36,6 +36,7 @@ static void ngx_http_usher_ack_checked(ngx_http_usher_sent_t *sent,
     ngx_http_usher_reply_t *reply);
 static ngx_int_t ngx_http_usher_ack_stream(ngx_http_usher_reply_t *reply,
     uint64_t *major, uint64_t *minor, int64_t *length);
+static ngx_uint_t ngx_http_usher_ack_retained(ngx_http_usher_slot_t *s);
 static void ngx_http_usher_ack_finished(ngx_http_usher_sent_t *sent,
     ngx_http_usher_reply_t *reply);
 static void ngx_http_usher_ack_forget(ngx_http_usher_slot_t *s);
@@ -167,7 +168,7 @@ ngx_http_usher_ack_advance(ngx_http_usher_slot_t *s, uint64_t position)
     ngx_msec_t             now;
     ngx_http_usher_seg_t  *seg;
 
-    now = ngx_current_msec | 1;
+    now = ngx_max(ngx_current_msec, 1);
 
     for (i = 0; i < s->nsegs; i++) {
         seg = &s->segs[i];
@@ -456,11 +457,12 @@ ngx_http_usher_ack_stream(ngx_http_usher_reply_t *reply, uint64_t *major,
 /*
  * An adopted slot that was shipped and acknowledged to its end is kept for
  * retain, in case PostgreSQL is set back; then usherd must have read the end
- * entry, and all of it goes.
+ * entry, and all of it goes.  Where room is wanted retain yields: one slot of
+ * each process goes at a time, that which was adopted first.
  */
 
 void
-ngx_http_usher_ack_finish(ngx_http_usher_slot_t *s)
+ngx_http_usher_ack_finish(ngx_http_usher_slot_t *s, ngx_uint_t *hurry)
 {
     if (!s->known || !s->ended || s->acked < s->end || s->queued != 0
         || s->forked || s->closing || s->checking)
@@ -470,17 +472,29 @@ ngx_http_usher_ack_finish(ngx_http_usher_slot_t *s)
     }
 
     if (s->done == 0) {
-        s->done = ngx_current_msec | 1;
+        s->done = ngx_max(ngx_current_msec, 1);
         return;
     }
 
-    if (ngx_current_msec - s->done < s->journal->conf->retain) {
-        return;
+    if (ngx_http_usher_ack_retained(s)) {
+
+        if (!*hurry) {
+            return;
+        }
+
+        *hurry = 0;
     }
 
     if (ngx_http_usher_ack_info(s, ngx_http_usher_ack_finished) == NGX_OK) {
         s->checking = 1;
     }
+}
+
+
+static ngx_uint_t
+ngx_http_usher_ack_retained(ngx_http_usher_slot_t *s)
+{
+    return ngx_current_msec - s->done < s->journal->conf->retain;
 }
 
 
@@ -530,6 +544,10 @@ ngx_http_usher_ack_finished(ngx_http_usher_sent_t *sent,
            < s->journal->conf->retain + NGX_HTTP_USHER_FINISH_GRACE)
     {
         return;
+    }
+
+    if (ngx_http_usher_ack_retained(s)) {
+        ngx_http_usher_count(journal_retain_shortened);
     }
 
     ngx_http_usher_ack_forget(s);
