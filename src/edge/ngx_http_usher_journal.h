@@ -304,6 +304,7 @@ struct ngx_http_usher_journal_s {
     unsigned             unsynced_dirs:1;  /* of the own slot */
     unsigned             unsynced_more:1;  /* than unsynced[] holds */
     unsigned             zeroed:1;     /* said so */
+    unsigned             slow:1;       /* the spare was waited for in vain */
     unsigned             sync_failed:1;
     unsigned             closing:1;    /* of an older cycle */
     unsigned             refused:1;    /* said that Redis refuses entries */

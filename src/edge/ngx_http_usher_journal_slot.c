@@ -408,7 +408,10 @@ ngx_http_usher_slot_switch(ngx_http_usher_journal_t *j)
         ngx_http_usher_slot_spare(j);
     }
 
-    if (j->next.map == NULL && sp->task.active) {
+    /* once: a disk that hangs is not to hold up each request that comes */
+
+    if (j->next.map == NULL && sp->task.active && !j->slow) {
+        j->slow = 1;
 
         for (i = 0; i < NGX_HTTP_USHER_SPARE_WAIT * 10; i++) {
             if (__atomic_load_n(&sp->task.finished, __ATOMIC_ACQUIRE)) {
@@ -566,6 +569,8 @@ ngx_http_usher_slot_spare_done(void *self)
 
     j = sp->task.journal;
     s = sp->task.slot;
+
+    j->slow = 0;
 
     if (sp->zeroed && !j->zeroed) {
         j->zeroed = 1;
