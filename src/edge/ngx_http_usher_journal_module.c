@@ -207,6 +207,10 @@ ngx_http_usher_journal_create(ngx_http_usher_journal_conf_t *jcf)
 
     ngx_http_usher_journal_figures(j);
 
+    /* threads ask for it, too: it is read before there are any */
+
+    (void) ngx_http_usher_boot();
+
     if (ngx_http_usher_ship_init(j) != NGX_OK) {
         ngx_log_error(NGX_LOG_ALERT, ngx_cycle->log, 0,
                       "usher journal: events stay on disk, "
