@@ -163,10 +163,11 @@ ngx_http_usher_ship_entry(ngx_http_usher_slot_t *s, ngx_http_usher_entry_t *e)
     size_t                     len;
     ngx_int_t                  rc;
     ngx_str_t                  argv[13];
-    ngx_uint_t                 n, takeup;
+    ngx_uint_t                 n, takeup, first;
     ngx_http_usher_journal_t  *j;
 
     j = s->journal;
+    first = (s->shipped <= s->acked);
     len = (e->data != NULL) ? (size_t) (e->end - e->from) : 0;
     takeup = s->takeup;
     n = 0;
@@ -240,7 +241,9 @@ ngx_http_usher_ship_entry(ngx_http_usher_slot_t *s, ngx_http_usher_entry_t *e)
                       s->text, e->from, e->end, e->hole);
     }
 
-    if ((ngx_msec_int_t) (s->check - ngx_current_msec) <= 0) {
+    /* the clock runs from the first that waits, not from the last */
+
+    if (first && (ngx_msec_int_t) (s->check - ngx_current_msec) <= 0) {
         s->check = ngx_current_msec + s->backoff;
     }
 
