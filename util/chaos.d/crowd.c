@@ -16,7 +16,9 @@
  *     <time> c <connection> <why>                 closed
  *
  * why is "server" (it closed), "send" (nothing could be sent), "late" (no
- * answer in CROWD_PATIENCE) or "end".
+ * answer in CROWD_PATIENCE) or "end".  Patience is long, for who hangs up on
+ * HTTP/2 leaves requests behind that were never read: nginx closes at the
+ * first answer that it cannot write.
  *
  * pid is the worker that answered, from the header X-Worker or, over HTTP/2,
  * from "pid=" in the body; 0 if the answer did not tell.  What was sent on a
