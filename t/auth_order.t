@@ -38,6 +38,7 @@ $t->nginx(<<'CONF');
             usher_auth on scope=read;
             auth_basic "closed";
             auth_basic_user_file %%DIR%%/html/users;
+            usher_limit any rate=1000r/d key=all;
         }
 
         location /deny/ {
@@ -85,7 +86,10 @@ is(scalar(() = $t->slurp("$t->{dir}/edge1/mirror.log") =~ /\n/g), 3,
 
 # satisfy any
 
-is($t->get('/any/x', @basic)->status, 200, 'any: a password');
+is($t->get('/any/x', @basic)->header('RateLimit'), '"any";r=998',
+   'any: a password is limited');
+is($t->get('/any/x', @reader)->header('RateLimit'), '"any";r=997',
+   'any: as is a key');
 is($t->get('/any/x', @two, @basic)->status, 200,
    'any: two keys (400), and a password');
 is($t->get('/deny/x', @reader)->status, 200, 'any: a key, and deny');
