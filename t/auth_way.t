@@ -1,20 +1,25 @@
 #!/usr/bin/perl
 
 # Ways past a check: a location that lets others in, a redirect, an error
-# page, a subrequest, a plan that cannot be known, a worker that ends.
+# page, a subrequest, a plan that cannot be known, a client that left, a worker
+# that ends.
 
 use lib 't/lib';
 use Usher::Test;
 use Usher::Key;
 
 use IO::Select;
+use IO::Socket::INET;
 
+my $slow = IO::Socket::INET->new(Listen => 9, LocalAddr => '127.0.0.1',
+                                 Proto => 'tcp');
+my $slowly = $slow->sockport;
 my $t = Usher::Test->new;
 $t->redis;
 
 my $d = Usher::Key->new($t);
 
-$t->nginx(<<'CONF');
+$t->nginx(<<'CONF' =~ s/PORT_SLOW/$slowly/r);
     usher_zone 1m;
     usher_redis %%REDIS%%;
     usher_auth_failures off;
@@ -58,6 +63,15 @@ $t->nginx(<<'CONF');
             usher_auth on;
             usher_limit plan dry_run;
             usher_limit held rate=1r/h key=all;
+        }
+
+        location /gone/ {
+            usher_auth on;
+            post_action @gone;
+        }
+
+        location @gone {
+            proxy_pass http://127.0.0.1:PORT_SLOW;
         }
 
         location /close/ {
@@ -166,6 +180,20 @@ $t->signal('redis', 'STOP');
 $r = $t->get('/', 'X-API-Key' => Usher::Key::text());
 is($r->status, 503, 'cannot be known');
 like($r->json->{type}, qr/#temporary-reduced-capacity$/, 'its type');
+
+# who left while it waited is not resumed in its post_action
+
+my $away = $t->connect;
+print $away "GET /gone/x HTTP/1.1\r\nHost: a\r\nX-API-Key: "
+            . Usher::Key::text() . "\r\n\r\n";
+select undef, undef, undef, 0.005;
+close $away;
+
+my $select = IO::Select->new($slow);
+my @slow;
+push @slow, scalar $slow->accept while $select->can_read(@slow ? 0.3 : 10);
+is(scalar @slow, 1, 'a post_action is done once');
+close $_ for @slow;
 
 # a worker that ends answers who waits
 

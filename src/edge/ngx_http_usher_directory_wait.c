@@ -54,6 +54,7 @@ static ngx_int_t ngx_http_usher_wait_stale(ngx_http_usher_directory_t *d,
 static ngx_int_t ngx_http_usher_wait_suspend(ngx_http_usher_directory_t *d,
     ngx_http_request_t *r, ngx_http_usher_waiter_t *w,
     ngx_http_usher_fetch_t *fetch);
+static void ngx_http_usher_wait_handlers(ngx_http_request_t *r);
 static ngx_http_usher_waiter_t *ngx_http_usher_waiter(ngx_http_request_t *r);
 static void ngx_http_usher_wait_cleanup(void *data);
 static void ngx_http_usher_wait_unlink(ngx_http_usher_directory_t *d,
@@ -88,6 +89,10 @@ ngx_http_usher_wait(ngx_http_request_t *r, ngx_http_usher_directory_t *d,
     }
 
     if (w->waiting || w->resumed) {
+
+        /* post_action brought it to another location meanwhile */
+
+        ngx_http_usher_wait_handlers(r);
         return NGX_AGAIN;
     }
 
@@ -254,13 +259,22 @@ ngx_http_usher_wait_suspend(ngx_http_usher_directory_t *d,
         d->npoor++;
     }
 
-    r->read_event_handler = ngx_http_test_reading;
-    r->write_event_handler = ngx_http_request_empty_handler;
+    ngx_http_usher_wait_handlers(r);
 
     ngx_http_usher_count(directory_suspends);
     ngx_http_usher_wait_arm(d);
 
     return NGX_AGAIN;
+}
+
+
+/* The first of them tells that the request still waits. */
+
+static void
+ngx_http_usher_wait_handlers(ngx_http_request_t *r)
+{
+    r->read_event_handler = ngx_http_test_reading;
+    r->write_event_handler = ngx_http_request_empty_handler;
 }
 
 
@@ -456,6 +470,13 @@ ngx_http_usher_wait_resume(ngx_event_t *ev)
 
         r = w->request;
         c = r->connection;
+
+        if (r->read_event_handler != ngx_http_test_reading) {
+
+            /* its client went, and post_action does something else with it */
+
+            continue;
+        }
 
         ngx_http_set_log_request(c->log, r);
 
