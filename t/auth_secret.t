@@ -138,7 +138,24 @@ like(`curl -s --http2-prior-knowledge -D - $url/`,
      qr{^HTTP/2 401.*^\{"type":"about:blank".*"reason":"missing"}ms,
      'HTTP/2: problem');
 
+# refused while it was read, before any of our phases; the error log has it
+
+my $early = Usher::Key::text();
+
+$t->http("GET /own?key=$early$_", port => $plain)
+    for " HTTP/1.1\r\n\r\n", " HTTP/9.9\r\nHost: a\r\n\r\n", "\n",
+        " HTTP/1.1\r\nHost: a/b\r\n\r\n";
+
+my $gone = $t->connect(port => $plain);
+print $gone "GET /own?early&key=$early HTTP/1.1\r\nHost: a\r\n";
+close $gone;
+`curl -s --http2-prior-knowledge -H 'Host: a/b' '$url/own?key=$early'`;
+$t->wait_for(sub { $t->slurp($log) =~ m{^GET /own\?early}m }, 'all are logged');
+
 my $text = $t->slurp($log);
+
+like($text, qr{^GET /own\?key=x+ HTTP/9.9}m, 'a line that is not understood');
+unlike($text, qr/\Q$early\E/, 'is logged without its key');
 
 like($text, qr{^GET /own\?a=1&key=x+ HTTP/2}m, 'log of HTTP/2');
 like($text, qr/\|yes\|/, 'the variable was read');

@@ -9,6 +9,8 @@
  * chosen, and overwritten where it stands: the request line, the URI and the
  * arguments.  "Looks like" is generous (anything with _live_ or _test_ in
  * it), because a mistyped key in a log still betrays the real one.
+ *
+ * A request that is refused before that phase has its turn in the log phase.
  */
 
 
@@ -46,6 +48,43 @@ ngx_http_usher_hide_arguments(ngx_http_request_t *r)
     (void) ngx_http_usher_hide(r, &r->request_line, &uscf->arguments, 0);
 
     return NGX_DECLINED;
+}
+
+
+/*
+ * What nginx refused while it read it, or its client did not end, is logged
+ * all the same: as the request line, if it got so far, or what there is of it.
+ */
+
+void
+ngx_http_usher_hide_refused(ngx_http_request_t *r)
+{
+    u_char                      *p;
+    ngx_str_t                    line;
+    ngx_http_usher_main_conf_t  *umcf;
+
+    umcf = ngx_http_get_module_main_conf(r, ngx_http_usher_module);
+
+    if (umcf->arguments.nelts == 0) {
+        return;
+    }
+
+    line = r->request_line;
+
+    if (line.data == NULL && r->request_start != NULL) {
+
+        for (p = r->request_start; p < r->header_in->last; p++) {
+            if (*p == CR || *p == LF) {
+                break;
+            }
+        }
+
+        line.data = r->request_start;
+        line.len = p - r->request_start;
+    }
+
+    (void) ngx_http_usher_hide(r, &line, &umcf->arguments, 0);
+    (void) ngx_http_usher_hide(r, &r->unparsed_uri, &umcf->arguments, 0);
 }
 
 

@@ -558,9 +558,14 @@ ngx_http_usher_add_argument(ngx_conf_t *cf, ngx_str_t *name)
     umcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_usher_module);
     uscf = ngx_http_conf_get_module_srv_conf(cf, ngx_http_usher_module);
 
-    umcf->arguments = 1;
-
     argument = ngx_array_push(&uscf->arguments);
+    if (argument == NULL) {
+        return NGX_ERROR;
+    }
+
+    *argument = *name;
+
+    argument = ngx_array_push(&umcf->arguments);
     if (argument == NULL) {
         return NGX_ERROR;
     }

@@ -52,6 +52,10 @@ ngx_http_usher_event_handler(ngx_http_request_t *r)
     ctx = ngx_http_usher_ctx(r, 0);
     ulcf = ngx_http_get_module_loc_conf(r, ngx_http_usher_module);
 
+    if (r->phase_handler == 0) {
+        ngx_http_usher_hide_refused(r);
+    }
+
     /* log_subrequest brings subrequests here, which are no events */
 
     if (r == r->main && ngx_http_usher_event_wanted(r, ulcf, ctx)) {

@@ -505,7 +505,20 @@ ngx_http_usher_value(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 static void *
 ngx_http_usher_create_main_conf(ngx_conf_t *cf)
 {
-    return ngx_pcalloc(cf->pool, sizeof(ngx_http_usher_main_conf_t));
+    ngx_http_usher_main_conf_t  *conf;
+
+    conf = ngx_pcalloc(cf->pool, sizeof(ngx_http_usher_main_conf_t));
+    if (conf == NULL) {
+        return NULL;
+    }
+
+    if (ngx_array_init(&conf->arguments, cf->pool, 1, sizeof(ngx_str_t))
+        != NGX_OK)
+    {
+        return NULL;
+    }
+
+    return conf;
 }
 
 
@@ -677,7 +690,7 @@ ngx_http_usher_init(ngx_conf_t *cf)
 
     cmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_core_module);
 
-    if (umcf->arguments) {
+    if (umcf->arguments.nelts) {
         h = ngx_array_push(&cmcf->phases[NGX_HTTP_POST_READ_PHASE].handlers);
         if (h == NULL) {
             return NGX_ERROR;

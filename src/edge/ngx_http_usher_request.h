@@ -47,8 +47,8 @@ struct ngx_http_usher_saved_s {
 typedef struct {
     ngx_str_t                node_name;   /* of usher_node */
     ngx_str_t                node;        /* the same, escaped for an event */
-    unsigned                 arguments:1; /* some server has arguments */
     unsigned                 plan:1;      /* $usher_plan is used */
+    ngx_array_t              arguments;   /* ngx_str_t; those of all servers */
     ngx_str_t                first;       /* directive that needs the zone, */
     ngx_str_t                file;        /* and where it stands */
     ngx_uint_t               line;
@@ -139,6 +139,9 @@ void ngx_http_usher_digest_done(void);
 
 /* Post-read phase: takes keys out of the query string. */
 ngx_int_t ngx_http_usher_hide_arguments(ngx_http_request_t *r);
+
+/* Log phase: the same for a request that never came to that phase. */
+void ngx_http_usher_hide_refused(ngx_http_request_t *r);
 
 
 /* ---- ngx_http_usher_record.c */
