@@ -43,8 +43,9 @@ is($slot->once, '', 'each event is one row');
 
 $t->wait_for(sub { metrics() =~ m{^usherd_flush_rows_total\{[^\}]*\} 5$}m },
              'rows are counted');
-like(metrics(), qr{^usherd_keep_runs_total\{duty="keep/0"\} [1-9]}m,
-     'keep runs');
+$t->wait_for(sub {
+    metrics() =~ m{^usherd_keep_runs_total\{duty="keep/0"\} [1-9]}m
+}, 'keep runs');
 unlike(metrics(), qr{^usherd_keep_runs_total\{duty="flush}m,
        'a series is only of its duty');
 is(() = $t->log_of('usherd') =~ /flush.* Redis .* cannot be reached/g, 1,
