@@ -65,6 +65,9 @@ my @other = ('X-API-Key' => $d->key(scope => 'write'));
 my @basic = (Authorization => 'Basic dTpw');
 my @two = (@other, 'X-API-Key' => $d->key);
 
+$t->wait_for(sub { $t->get('/deny/x', @reader)->status == 200 },
+             'keys can be known');
+
 # refused by auth: the limit never hears of it
 
 is($t->get('/limited/x')->status, 401, 'no key') for 1 .. 5;
