@@ -50,4 +50,70 @@ is(substr($s->{bytes}, $hole->[1]), substr($kept, $hole->[1]),
 is(substr($s->{bytes}, 0, $hole->[0]), substr($kept, 0, $hole->[0]),
    'and all before it');
 
+$t->stop('nginx');
+
+# one bad block in the middle: the seals around it are still read
+
+open my $fh, '>', "$t->{dir}/bad.c" or die;
+print $fh <<"C";
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+ssize_t
+pread64(int fd, void *buf, size_t n, long at)
+{
+    char     link[64], path[512];
+    ssize_t  len;
+
+    snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+    len = readlink(link, path, sizeof(path) - 1);
+
+    if (len > 12 && memcmp(path + len - 12, "00000001.seg", 12) == 0
+        && at < 30000 && at + (long) n > 26000)
+    {
+        errno = EIO;
+        return -1;
+    }
+
+    return syscall(SYS_pread64, fd, buf, n, at);
+}
+
+ssize_t
+pread(int fd, void *buf, size_t n, long at)
+{
+    return pread64(fd, buf, n, at);
+}
+C
+close $fh;
+system('cc', '-shared', '-fPIC', '-o', "$t->{dir}/bad.so", "$t->{dir}/bad.c")
+    == 0 or die 'cc';
+chmod 0755, "$t->{dir}/bad.so";
+
+$t->stop('redis');
+my %was = map { $_ => 1 } $d->dirs;
+$t->start('nginx');
+@lines = map { my @l = $d->feed(5, 500); sleep 0.03; @l } 1 .. 24;
+($slot) = grep { !$was{$_} } $d->dirs;
+$t->stop('nginx');
+$t->start('redis');
+
+{
+    local $ENV{LD_PRELOAD} = "$t->{dir}/bad.so";
+    $t->start('nginx');
+}
+
+ok($d->drain(sub { $d->slot($slot)->{ended} }, 60), 'shipped to its end');
+$s = $d->slot($slot);
+is(scalar @{ $s->{holes} }, 1, 'one hole');
+$hole = $s->{holes}[0];
+cmp_ok($hole->[1] - $hole->[0], '<=', 10_000, 'no larger than its seals');
+$kept = join '', map { "$_\n" } @lines;
+substr $kept, $hole->[0], $hole->[1] - $hole->[0],
+       "\0" x ($hole->[1] - $hole->[0]);
+ok($s->{bytes} eq $kept, 'and every other byte is there');
+is_deeply([ $d->faults ], [], 'no rule of the stream is broken');
+
 done_testing();

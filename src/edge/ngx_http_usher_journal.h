@@ -182,6 +182,7 @@ typedef struct {
     u_char              *buffer;
     size_t               allocated;
     ngx_err_t            err;
+    unsigned             skip:1;       /* leave out what cannot be read */
 } ngx_http_usher_read_t;
 
 

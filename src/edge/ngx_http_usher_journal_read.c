@@ -81,6 +81,7 @@ ngx_http_usher_read_start(ngx_http_usher_slot_t *s)
     ngx_memcpy(rd->id, s->id, USHER_SLOT_ID);
     rd->nentries = 0;
     rd->current = 0;
+    rd->skip = (s->failures >= NGX_HTTP_USHER_READ_TRIES);
 
     return ngx_http_usher_task_post(s->journal, &rd->task, s,
                                     ngx_http_usher_read_work,
@@ -109,15 +110,28 @@ ngx_http_usher_read_done(void *self)
                           "be read", rd->seg.sequence, s->text);
         }
 
-        if (s->failures < NGX_HTTP_USHER_READ_TRIES) {
+        rd->nentries = 0;
+
+        /* what the machine is short of says nothing of the disk */
+
+        if (s->failures < NGX_HTTP_USHER_READ_TRIES || rd->err == NGX_ENOMEM
+            || rd->err == NGX_EMFILE || rd->err == NGX_ENFILE)
+        {
             s->retry = ngx_current_msec + NGX_HTTP_USHER_IDLE_TICK;
-            rd->nentries = 0;
             return;
         }
 
-        /* given up: its lines are a hole, and the rest goes on */
+        if (!rd->skip) {
 
-        rd->nentries = 0;
+            /* given up: what cannot be read is left out, the rest goes on */
+
+            s->retry = 0;
+            (void) ngx_http_usher_ship_pump(s);
+            return;
+        }
+
+        /* nor can its seals be read: nothing tells where its lines are */
+
         ngx_http_usher_read_hole(rd, rd->from, rd->seg.end, rd->next_chain);
     }
 
@@ -215,7 +229,21 @@ ngx_http_usher_read_entries(ngx_http_usher_read_t *rd, int fd)
         rc = ngx_http_usher_read_seal(rd, fd, seal, p);
 
         if (rc == NGX_ERROR) {
-            return;
+
+            if (rd->nentries != 0) {
+
+                /* what is good before it goes first */
+
+                rd->err = 0;
+                return;
+            }
+
+            if (!rd->skip) {
+                return;
+            }
+
+            rd->err = 0;
+            rc = NGX_DECLINED;
         }
 
         if (rc == NGX_DECLINED) {
