@@ -298,6 +298,17 @@ usherd_pg_command(usherd_pg_t *pg, const char *sql)
 
     rc = usherd_pg_trouble(pg, res);
 
+    /* the end of a transaction that had failed is no error, and no COMMIT */
+
+    if (rc == USHERD_OK && strcmp(sql, "COMMIT") == 0
+        && strcmp(PQcmdStatus(res), sql) != 0)
+    {
+        memcpy(pg->sqlstate, "25P02", 6);
+        usherd_pg_line(pg->message, sizeof(pg->message),
+                       "COMMIT rolled back: the transaction had failed");
+        rc = USHERD_ERROR;
+    }
+
     PQclear(res);
 
     return rc;
