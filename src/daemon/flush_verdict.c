@@ -422,17 +422,20 @@ usherd_fork_scan(usherd_flush_t *f, usherd_slot_t *slot,
     usherd_fork_t *fork)
 {
     unsigned               i, n;
-    uint64_t               after;
+    uint64_t               after, minor;
+    const char            *wrong;
     usherd_entry_t         entry;
     usherd_reply_t        *reply;
     const usherd_reply_t  *list;
 
     after = 0;
+    minor = 0;
 
     do {
         reply = usherd_redis_format(f->redis, "XREAD COUNT 64 STREAMS "
-                                    USHER_STREAM_PREFIX "%s %llu-2",
-                                    slot->id, (unsigned long long) after);
+                                    USHER_STREAM_PREFIX "%s %llu-%llu",
+                                    slot->id, (unsigned long long) after,
+                                    (unsigned long long) minor);
         if (reply == NULL) {
             return USHERD_LOST;
         }
@@ -445,15 +448,14 @@ usherd_fork_scan(usherd_flush_t *f, usherd_slot_t *slot,
 
             for (i = 0; i < n; i++) {
 
-                if (usherd_flush_parse(usherd_reply_at(list, i), &entry)
-                    != NULL)
-                {
-                    continue;
-                }
+                wrong = usherd_flush_parse(usherd_reply_at(list, i), &entry);
+
+                /* also of one that is not ours: or it came for ever */
 
                 after = entry.end;
+                minor = entry.minor;
 
-                if (entry.data != NULL) {
+                if (wrong == NULL && entry.data != NULL) {
                     usherd_fork_compare(fork, &entry);
                 }
             }
