@@ -96,4 +96,11 @@ is($t->sql("select count(*) from usher.journal where state = 'forked'"), 2,
    'two slots are forked');
 like($t->log_of('usherd'), qr/\[alert\].*is forked/, 'the log says so');
 
+# the edge is through with it: its acknowledgement goes
+
+$slot->redis->hdel('usher:slots', $slot->id);
+$t->wait_for(sub { !$slot->redis->exists('usher:ack:' . $slot->id) },
+             'a mended fork leaves no key', 15);
+is($slot->state, 'forked', 'but a row');
+
 done_testing();

@@ -97,6 +97,7 @@ ok($d->drain(sub { $d->slots > 1 && $d->lines >= 1150 }, 20),
    'a new slot has what was above');
 is($d->exactly(@lines), '', 'each line once');
 $t->wait_for(sub { !grep { $_ eq $id } $d->dirs }, 'the forked one is gone');
+$t->wait_for(sub { !$d->redis->exists("usher:ev:$id") }, 'and its stream');
 like($t->error_log, qr/slot $id is forked at $fork, 40000 bytes/, 'reported');
 push @lines, $d->feed(50, 500);
 ok($d->drain(sub { $d->lines == 1200 }), 'appending goes on');

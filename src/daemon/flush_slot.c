@@ -158,8 +158,9 @@ usherd_flush_slot(usherd_flush_t *f, const char *id, size_t len)
 
 
 /*
- * A slot that has ended goes when its edge has taken it out of the registry,
- * and its acknowledgement, which nobody reads any more, with it.
+ * A slot that has ended, or whose fork was mended, goes when its edge has
+ * taken it out of the registry, and its acknowledgement, which nobody reads
+ * any more, with it.
  */
 
 static int
@@ -174,7 +175,9 @@ usherd_flush_forget(usherd_flush_t *f)
         slot = f->slots[i];
         age = usherd_now() - slot->registered;
 
-        if (slot->held && slot->state == USHERD_SLOT_ENDED
+        if (slot->held
+            && (slot->state == USHERD_SLOT_ENDED
+                || slot->state == USHERD_SLOT_FORKED)
             && age >= USHERD_FLUSH_RETIRE)
         {
             reply = usherd_redis_format(f->redis, "DEL " USHER_ACK_PREFIX

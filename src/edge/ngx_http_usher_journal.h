@@ -230,6 +230,9 @@ struct ngx_http_usher_slot_s {
     ngx_msec_t           delay;        /* of the next retry */
     ngx_msec_t           done;         /* adopted: acked to the end since */
 
+    uint64_t             moved;        /* forked: end of its lines in own */
+    ngx_uint_t           generation;   /* forked: the own slot meant there */
+
     ngx_uint_t           refs;         /* replies and tasks */
     ngx_uint_t           failures;     /* of reading, in a row */
 

@@ -60,7 +60,10 @@ ngx_http_usher_fork_start(ngx_http_usher_slot_t *s, uint64_t position)
 ngx_int_t
 ngx_http_usher_fork_move(ngx_http_usher_slot_t *s, ngx_http_usher_entry_t *e)
 {
-    u_char  *p, *last, *next, *dst;
+    u_char                    *p, *last, *next, *dst;
+    ngx_http_usher_journal_t  *j;
+
+    j = s->journal;
 
     if (e->data == NULL) {
         ngx_log_error(NGX_LOG_CRIT, ngx_cycle->log, 0,
@@ -94,6 +97,8 @@ ngx_http_usher_fork_move(ngx_http_usher_slot_t *s, ngx_http_usher_entry_t *e)
         ngx_memcpy(dst, p, next - p);
         ngx_http_usher_journal_commit(next - p);
 
+        s->moved = j->committed;
+        s->generation = j->generation;
         s->shipped += next - p;
         p = next;
     }
@@ -132,15 +137,18 @@ ngx_http_usher_fork_mark(ngx_http_usher_slot_t *s)
 void
 ngx_http_usher_fork_finish(ngx_http_usher_slot_t *s)
 {
+    u_char                     key[sizeof(USHER_STREAM_PREFIX)
+                                   + USHER_SLOT_TEXT];
     ngx_str_t                  argv[3];
     ngx_http_usher_journal_t  *j;
 
     j = s->journal;
 
-    if (j->own != NULL && j->synced < j->committed
+    if (j->own != NULL && s->generation == j->generation
+        && j->synced < s->moved
         && j->conf->sync != NGX_HTTP_USHER_SYNC_OFF)
     {
-        j->wanted = j->committed;
+        j->wanted = ngx_max(j->wanted, s->moved);
         ngx_http_usher_sync_start(j);
         return;
     }
@@ -154,6 +162,17 @@ ngx_http_usher_fork_finish(ngx_http_usher_slot_t *s)
         (void) ngx_http_usher_redis_command(j->redis,
                                             ngx_http_usher_fork_ignore, NULL,
                                             0, 3, argv);
+
+        /* nobody reads it any more: up to a window of memory */
+
+        ngx_str_set(&argv[0], "DEL");
+        argv[1].data = key;
+        argv[1].len = ngx_sprintf(key, "%s%s", USHER_STREAM_PREFIX, s->text)
+                      - key;
+
+        (void) ngx_http_usher_redis_command(j->redis,
+                                            ngx_http_usher_fork_ignore, NULL,
+                                            0, 2, argv);
     }
 
     ngx_http_usher_adopt_retire(s);
