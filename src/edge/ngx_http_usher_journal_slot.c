@@ -734,6 +734,14 @@ ngx_http_usher_slot_close(ngx_http_usher_journal_t *j)
     j->figures->slot[0] = '\0';
 
     (void) ngx_atomic_fetch_add(&j->shared->journal_slots, -1);
+
+    /* no sync of this slot comes any more: who waits for one is told */
+
+    j->generation++;
+
+    if (!ngx_queue_empty(&j->waiters) && !j->closing) {
+        ngx_post_event(&j->resume, &ngx_posted_events);
+    }
 }
 
 
