@@ -226,7 +226,7 @@ ngx_http_usher_adopt_measure(ngx_http_usher_journal_t *j,
 static void
 ngx_http_usher_adopt_reap(ngx_http_usher_journal_t *j)
 {
-    ngx_uint_t                 i, full;
+    ngx_uint_t                 i, full, held;
     ngx_atomic_uint_t          pid;
     ngx_http_usher_process_t  *p;
 
@@ -240,16 +240,17 @@ ngx_http_usher_adopt_reap(ngx_http_usher_journal_t *j)
             continue;
         }
 
+        held = (p->slot[0] != '\0');
+
         if (kill((pid_t) pid, 0) == -1 && ngx_errno == ESRCH
             && ngx_atomic_cmp_set(&p->pid, pid, 0))
         {
-            if (p->slot[0] != '\0') {
+            /* the rest is for who takes the place: it may be taken by now */
+
+            if (held) {
                 (void) ngx_atomic_fetch_add(&j->shared->journal_slots, -1);
-                p->slot[0] = '\0';
             }
 
-            p->window = 0;
-            p->full = 0;
             continue;
         }
 

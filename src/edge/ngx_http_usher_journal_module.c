@@ -252,6 +252,14 @@ ngx_http_usher_journal_figures(ngx_http_usher_journal_t *j)
         }
 
         if (ngx_atomic_cmp_set(&p->pid, pid, ngx_pid)) {
+
+            if (pid != 0 && p->slot[0] != '\0') {
+
+                /* killed, and faster followed than reaped */
+
+                (void) ngx_atomic_fetch_add(&j->shared->journal_slots, -1);
+            }
+
             p->window = p->position = p->shipped = p->acked = 0;
             p->synced = p->free = p->adopted = p->full = 0;
             p->slot[0] = '\0';
@@ -288,6 +296,13 @@ ngx_http_usher_journal_idle(ngx_event_t *ev)
 
     if (j->own != NULL) {
         ngx_http_usher_slot_spare(j);
+    }
+
+    if (j->wanted > j->synced) {
+
+        /* it may have had no descriptor or no place in the queue */
+
+        ngx_http_usher_sync_start(j);
     }
 
     ngx_http_usher_ship_idle(j);
@@ -436,6 +451,14 @@ ngx_http_usher_journal_close(ngx_http_usher_journal_t *j)
         q = ngx_queue_head(&j->slots);
         s = ngx_queue_data(q, ngx_http_usher_slot_t, queue);
         s->gone = 1;
+
+        /* now: replies that would release it do not come any more */
+
+        if (s->lock != -1) {
+            (void) close(s->lock);
+            s->lock = -1;
+        }
+
         ngx_http_usher_slot_release(s);
     }
 
