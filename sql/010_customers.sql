@@ -186,7 +186,9 @@ comment on column usher.key.created_at is 'When it was created';
 
 
 create table usher.member (
-    actor       text not null check (actor ~ '^[!-~]{1,100}$'),
+    -- Audit rows name the operator by a prefix that no actor has.
+    actor       text not null check (actor ~ '^[!-~]{1,100}$'
+                                     and actor !~* '^operator:'),
     org_id      bigint not null references usher.org,
     role        text not null
                 check (role in ('owner', 'admin', 'analyst', 'partner')),

@@ -353,7 +353,9 @@ begin
     return usher.plan_json(p);
 
 exception
-    when check_violation or not_null_violation then
+    when check_violation or not_null_violation
+         or numeric_value_out_of_range
+    then
         perform usher.fail('400',
             format('this policy cannot be: %s', sqlerrm),
             'A name has 1 to 32 of a-z, 0-9, _ and -; quota and burst are 1 '
@@ -576,7 +578,8 @@ exception
     when check_violation or not_null_violation then
         perform usher.fail('400', format('this cannot be: %s', sqlerrm),
             'Roles are owner, admin, analyst and partner; an actor is 1 to '
-            '100 printable ASCII characters without a space.');
+            '100 printable ASCII characters without a space, and not of '
+            'the form operator:name.');
 end
 $$;
 

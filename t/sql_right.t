@@ -190,6 +190,8 @@ is($t->sql('select count(*) from usher.audit where arguments::text like ?',
            '%' . substr($made->{key}, -36) . '%'), 0,
    'not even where one was named');
 
+like($t->ctl_fails('member set actor=operator:root org=acme role=admin'),
+     qr/this cannot be/, 'no actor is called as the operator is');
 like($t->ctl_fails('--actor', '', 'org', 'list'), qr/needs a value/,
      'an empty actor is not the operator');
 
