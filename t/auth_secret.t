@@ -114,6 +114,9 @@ $r = ask("/own?q=1&key=$key&r=2");
 is($r->status, 200, 'an argument');
 is($r->header('X-Args'), 'q=1&key=' . 'x' x length($key) . '&r=2',
    'is overwritten');
+is($r->header('Cache-Control'), 'private', 'and its answer is private');
+is(ask('/own', 'X-Own' => $key)->header('Cache-Control'), undef,
+   'which that to a header need not be');
 
 (my $escaped = $key) =~ s/_/%5F/g;
 is(ask("/own?KEY=$escaped")->status, 200, 'an argument, escaped');

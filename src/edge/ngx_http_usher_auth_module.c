@@ -29,6 +29,7 @@
 
 
 static ngx_int_t ngx_http_usher_auth_handler(ngx_http_request_t *r);
+static ngx_int_t ngx_http_usher_auth_private(ngx_http_request_t *r);
 static ngx_uint_t ngx_http_usher_auth_preflight(ngx_http_request_t *r);
 static ngx_int_t ngx_http_usher_auth_precontent(ngx_http_request_t *r);
 static ngx_int_t ngx_http_usher_auth_reserve(ngx_http_request_t *r);
@@ -193,6 +194,10 @@ ngx_http_usher_auth_handler(ngx_http_request_t *r)
         if (!ctx->counted) {
             ctx->counted = 1;
             ngx_http_usher_count(requests_admitted);
+
+            if (ctx->queried && ngx_http_usher_auth_private(r) != NGX_OK) {
+                return NGX_HTTP_INTERNAL_SERVER_ERROR;
+            }
         }
 
         ctx->rules = lcf;
@@ -205,6 +210,18 @@ ngx_http_usher_auth_handler(ngx_http_request_t *r)
     default:
         return ngx_http_usher_auth_refuse(r, ctx, lcf);
     }
+}
+
+
+/* RFC 6750: what a key in the query was answered with is not for others. */
+
+static ngx_int_t
+ngx_http_usher_auth_private(ngx_http_request_t *r)
+{
+    static ngx_str_t  name = ngx_string("Cache-Control");
+    static ngx_str_t  value = ngx_string("private");
+
+    return ngx_http_usher_header(r, &name, &value) ? NGX_OK : NGX_ERROR;
 }
 
 

@@ -280,6 +280,7 @@ ngx_http_usher_find_argument(ngx_http_request_t *r, ngx_http_usher_ctx_t *ctx,
             && ngx_strncasecmp(s->name.data, name->data, name->len) == 0)
         {
             saved = 1;
+            ctx->queried = 1;
 
             if (ngx_http_usher_take(ctx, &s->value) != NGX_OK) {
                 return NGX_DECLINED;
