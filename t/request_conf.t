@@ -19,7 +19,7 @@ for my $name ('api', 'trial', 'usher-run') {
 
     $text =~ s/\@([A-Z]+)\@/$is{$1} \/\/ $1/ge;
     $text =~ s{modules/(\S+\.so)}{$dir/bin/$1};
-    $text =~ s{^load_module.*\n}{} if $ENV{USHER_NGINX};
+    $text =~ s{^load_module.*\n}{}m if $ENV{USHER_NGINX};
     $text =~ s{/var/log/nginx}{$dir/log};
     $text =~ s{listen( +)80;}{"listen$1" . $t->port('y') . ';'}e;
     $text =~ s{127.0.0.1:8080}{'127.0.0.1:' . $t->port('z')}e;

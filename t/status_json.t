@@ -65,6 +65,9 @@ sub parse_metrics {
     return { sample => \%sample, type => \%type };
 }
 
+$t->wait_for(sub { 2 == @{ $t->get('/status')->json->{workers} } },
+             'both workers are there');
+
 my $r = $t->get('/status');
 
 is($r->status, 200, 'status');
@@ -89,7 +92,6 @@ for my $part (qw(keys buckets negatives records)) {
 }
 
 cmp_ok($sum, '<=', $s->{zone}{bytes}, 'the parts lie in the zone');
-is(scalar(@{ $s->{workers} }), 2, 'both workers are there');
 is(join(' ', sort map { $_->{pid} } @{ $s->{workers} }),
    join(' ', sort $t->workers), 'by their pids');
 ok(exists $s->{counters}{requests_admitted}, 'counters');
