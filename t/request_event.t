@@ -85,7 +85,8 @@ my $id = $r->header('X-Id');
 is($r->status, 200, 'admitted');
 like($id, qr/^[0-9a-f]{32}$/, 'request id');
 $t->get('/v1/x', 'X-API-Key' => $key) for 1 .. 2;
-$t->write_file('edge1/html/parts/whole.html', '<!--#include virtual="x" -->' x 3);
+$t->write_file('edge1/html/parts/whole.html',
+               '<!--#include virtual="x" -->' x 3);
 $t->write_file('edge1/html/parts/x', 'part');
 is($t->get('/parts/whole.html', 'X-API-Key' => $key)->body, 'part' x 3, 'parts');
 is($t->get('/v1/x?last', 'X-API-Key' => $key)->status, 429, 'over the limit');
