@@ -146,4 +146,15 @@ is($new->once, '', 'each event is one row');
 like($t->log_of('usherd'), qr/\[alert\].*slot \Q$bad->{id}\E is stopped/,
      'the log says who is stopped');
 
+
+# a database that refuses what flush asks first: said, and over when it is
+
+$t->sql('alter table usher.lease rename to elsewhere');
+$t->kill9('flush');
+$t->wait_for(sub { $t->log_of('usherd') =~ /\[alert\].*cannot learn.*42P01/ },
+             'the reason is said');
+$t->sql('alter table usher.elsewhere rename to lease');
+$slot->append($slot->requests(2))->ship;
+$t->wait_for(sub { $slot->stored }, 'and it goes on', 20);
+
 done_testing();

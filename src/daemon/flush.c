@@ -154,6 +154,7 @@ usherd_flush_restart(usherd_flush_t *f)
 static int
 usherd_flush_tick(usherd_flush_t *f)
 {
+    int       rc;
     uint64_t  now;
     unsigned  i;
 
@@ -180,10 +181,24 @@ usherd_flush_tick(usherd_flush_t *f)
         return USHERD_OK;
     }
 
-    if (usherd_flush_discover(f) != USHERD_OK
-        || usherd_flush_claim(f) != USHERD_OK
-        || usherd_flush_load(f) != USHERD_OK)
-    {
+    if (usherd_flush_discover(f) != USHERD_OK) {
+        return USHERD_ERROR;
+    }
+
+    rc = usherd_flush_claim(f);
+
+    if (rc == USHERD_OK) {
+        rc = usherd_flush_load(f);
+    }
+
+    if (rc == USHERD_ERROR && !f->failing) {
+        f->failing = 1;
+        usherd_log(USHERD_LOG_ALERT, "cannot learn where the slots stand: %s "
+                   "%s; trying again until it works",
+                   usherd_pg_sqlstate(f->pg), usherd_pg_message(f->pg));
+    }
+
+    if (rc != USHERD_OK) {
         return USHERD_ERROR;
     }
 
