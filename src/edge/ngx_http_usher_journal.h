@@ -318,7 +318,9 @@ struct ngx_http_usher_journal_s {
 extern ngx_http_usher_journal_t  *ngx_http_usher_journal;
 
 
-#define NGX_HTTP_USHER_ADOPT_MAX  4    /* slots of one scan */
+#define NGX_HTTP_USHER_ADOPT_MAX   4     /* slots of one scan */
+#define NGX_HTTP_USHER_ADOPT_BUSY  64    /* in a process's care, unfinished */
+#define NGX_HTTP_USHER_ADOPT_ALL   512   /* and with those that are retained */
 
 /* What a scan found; filled by the thread. */
 typedef struct {

@@ -29,9 +29,10 @@ static void ngx_http_usher_adopt_removed(void *self);
 void
 ngx_http_usher_adopt_scan(ngx_http_usher_journal_t *j)
 {
-    ngx_uint_t              n;
+    ngx_uint_t              n, busy;
     ngx_queue_t            *q;
     ngx_http_usher_scan_t  *scan;
+    ngx_http_usher_slot_t  *s;
 
     scan = j->scan;
 
@@ -58,20 +59,31 @@ ngx_http_usher_adopt_scan(ngx_http_usher_journal_t *j)
         }
     }
 
-    n = 0;
+    n = busy = 0;
 
     for (q = ngx_queue_head(&j->slots);
          q != ngx_queue_sentinel(&j->slots);
          q = ngx_queue_next(q))
     {
+        s = ngx_queue_data(q, ngx_http_usher_slot_t, queue);
+
         n++;
+        busy += (s->done == 0);
     }
 
     j->figures->adopted = n - (j->own != NULL);
 
-    scan->limit = (ngx_exiting || j->redis == NULL) ? 0
-                  : ngx_min(NGX_HTTP_USHER_ADOPT_MAX,
-                            64 - ngx_min(n, 64));
+    /* those that only wait for retain to pass must not keep others out */
+
+    if (ngx_exiting || j->redis == NULL || n >= NGX_HTTP_USHER_ADOPT_ALL) {
+        scan->limit = 0;
+
+    } else {
+        scan->limit = NGX_HTTP_USHER_ADOPT_BUSY
+                      - ngx_min(busy, NGX_HTTP_USHER_ADOPT_BUSY);
+        scan->limit = ngx_min(scan->limit, NGX_HTTP_USHER_ADOPT_MAX);
+    }
+
     scan->segment = j->conf->segment;
     scan->before = j->shared->journal_bytes;
 

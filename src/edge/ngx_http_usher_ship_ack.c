@@ -473,6 +473,14 @@ ngx_http_usher_ack_finish(ngx_http_usher_slot_t *s, ngx_uint_t *hurry)
 
     if (s->done == 0) {
         s->done = ngx_max(ngx_current_msec, 1);
+
+        if (!s->read.task.active && s->read.buffer != NULL) {
+            ngx_free(s->read.buffer);
+            s->read.buffer = NULL;
+            s->read.allocated = 0;
+            s->read.nentries = 0;
+        }
+
         return;
     }
 
