@@ -8,8 +8,8 @@
  * tag of 16 bits per cell (0: the cell is free), so that a look-up touches
  * the header and the one cell it wants.  Every id has two sets where it may
  * lie: most of the first is filled, then the emptier of the two, then
- * something is evicted from either.  There are no pointers and no lists: whatever a process that
- * died left half done is inside one set.
+ * something is evicted from either.  There are no pointers and no lists:
+ * whatever a process that died left half done is inside one set.
  *
  * The first word of a set is its lock: {owner's pid, sequence}, the sequence
  * being odd while it is held.
