@@ -52,15 +52,13 @@ is($d->exactly(@lines), '', 'once');
 my $status = sub { $t->get('/status')->json->{journal} };
 
 $t->wait_for(sub { !$status->()->{full} }, 'it is not full', 15);
+# beyond size only the one segment that each live slot is guaranteed
+
 $t->wait_for(sub {
     my $bytes = 0;
 
     $bytes += -s for glob "$t->{dir}/edge1/journal/*/*.seg";
-    $status->()->{bytes} == $bytes && $bytes <= 512 * 1024;
+    $status->()->{bytes} == $bytes && $bytes <= (512 + 64) * 1024;
 }, 'and its size is counted and kept to', 15);
-
-my @left = $d->dirs;
-
-cmp_ok(scalar @left, '>', 2, 'no more went than had to');
 
 done_testing();
