@@ -64,7 +64,12 @@ for ('usher_auth on;', 'usher_limit a rate=1r/s;', 'usher_limit plan;') {
     like($text, qr/"usher_\w+" requires "usher_zone" in \S+:\d+/, 'said so');
 }
 
-my ($code, $text) = $t->nginx_test("$zone usher_node ''; $server }");
+my ($code, $text) = $t->nginx_test(
+    "usher_zone 1m; usher_redis %%REDIS%% role=stream; $server usher_auth on; }");
+like($text, qr/"usher_auth" requires "usher_redis" .*"directory" in \S+:\d+/,
+     'usher_auth without a directory');
+
+($code, $text) = $t->nginx_test("$zone usher_node ''; $server }");
 like($text, qr/empty name/, 'usher_node, empty');
 ($code, $text) = $t->nginx_test("$zone usher_node " . 'n' x 65 . "; $server }");
 like($text, qr/longer than 64 bytes/, 'usher_node, long');

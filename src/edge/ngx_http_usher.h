@@ -293,6 +293,10 @@ ngx_http_usher_redis_t *ngx_http_usher_redis_create(ngx_cycle_t *cycle,
 
 /* At any time, handlers included.  No handler is called any more. */
 void ngx_http_usher_redis_destroy(ngx_http_usher_redis_t *rc);
+
+/* 1 if a server has this role in this http block. */
+ngx_uint_t ngx_http_usher_redis_configured(ngx_conf_t *cf, const char *role);
+
 ngx_uint_t ngx_http_usher_redis_ready(ngx_http_usher_redis_t *rc);
 
 /*

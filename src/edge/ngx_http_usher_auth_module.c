@@ -462,6 +462,10 @@ ngx_http_usher_auth(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     ngx_http_usher_needs_zone(cf, &value[0]);
 
+    if (lcf->enable != NGX_HTTP_USHER_AUTH_OFF) {
+        ngx_http_usher_needs_redis(cf, &value[0]);
+    }
+
     return NGX_CONF_OK;
 }
 

@@ -23,6 +23,8 @@
 #include <openssl/rand.h>
 
 
+static void ngx_http_usher_needs(ngx_conf_t *cf, ngx_http_usher_need_t *need,
+    ngx_str_t *directive);
 static void ngx_http_usher_ctx_cleanup(void *data);
 static ngx_http_usher_ctx_t *ngx_http_usher_ctx_find(ngx_http_request_t *r);
 
@@ -442,11 +444,28 @@ ngx_http_usher_needs_zone(ngx_conf_t *cf, ngx_str_t *directive)
     ngx_http_usher_main_conf_t  *umcf;
 
     umcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_usher_module);
+    ngx_http_usher_needs(cf, &umcf->zone, directive);
+}
 
-    if (umcf->first.len == 0) {
-        umcf->first = *directive;
-        umcf->file = cf->conf_file->file.name;
-        umcf->line = cf->conf_file->line;
+
+void
+ngx_http_usher_needs_redis(ngx_conf_t *cf, ngx_str_t *directive)
+{
+    ngx_http_usher_main_conf_t  *umcf;
+
+    umcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_usher_module);
+    ngx_http_usher_needs(cf, &umcf->redis, directive);
+}
+
+
+static void
+ngx_http_usher_needs(ngx_conf_t *cf, ngx_http_usher_need_t *need,
+    ngx_str_t *directive)
+{
+    if (need->directive.len == 0) {
+        need->directive = *directive;
+        need->file = cf->conf_file->file.name;
+        need->line = cf->conf_file->line;
     }
 }
 
@@ -681,10 +700,21 @@ ngx_http_usher_init(ngx_conf_t *cf)
 
     umcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_usher_module);
 
-    if (umcf->first.len && !ngx_http_usher_zone_configured(cf)) {
+    if (umcf->zone.directive.len && !ngx_http_usher_zone_configured(cf)) {
         ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
                       "\"%V\" requires \"usher_zone\" in %V:%ui",
-                      &umcf->first, &umcf->file, umcf->line);
+                      &umcf->zone.directive, &umcf->zone.file,
+                      umcf->zone.line);
+        return NGX_ERROR;
+    }
+
+    if (umcf->redis.directive.len
+        && !ngx_http_usher_redis_configured(cf, "directory"))
+    {
+        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                      "\"%V\" requires \"usher_redis\" with the role "
+                      "\"directory\" in %V:%ui", &umcf->redis.directive,
+                      &umcf->redis.file, umcf->redis.line);
         return NGX_ERROR;
     }
 

@@ -344,6 +344,30 @@ ngx_http_usher_redis_password(ngx_conf_t *cf,
 }
 
 
+ngx_uint_t
+ngx_http_usher_redis_configured(ngx_conf_t *cf, const char *role)
+{
+    ngx_uint_t                      i, n;
+    ngx_http_usher_redis_conf_t    *rcf;
+    ngx_http_usher_redis_server_t  *servers;
+
+    rcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_usher_redis_module);
+    servers = rcf->servers.elts;
+
+    for (i = 0; i < rcf->servers.nelts; i++) {
+        for (n = 0; n < NGX_HTTP_USHER_REDIS_ROLES; n++) {
+            if (servers[i].roles & (1 << n)
+                && ngx_strcmp(ngx_http_usher_redis_roles[n], role) == 0)
+            {
+                return 1;
+            }
+        }
+    }
+
+    return 0;
+}
+
+
 ngx_http_usher_redis_server_t *
 ngx_http_usher_redis_server(ngx_cycle_t *cycle, ngx_uint_t role)
 {

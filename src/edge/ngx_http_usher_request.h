@@ -44,14 +44,21 @@ struct ngx_http_usher_saved_s {
 };
 
 
+/* The first directive that does nothing without another one. */
+typedef struct {
+    ngx_str_t                directive;
+    ngx_str_t                file;        /* where it stands */
+    ngx_uint_t               line;
+} ngx_http_usher_need_t;
+
+
 typedef struct {
     ngx_str_t                node_name;   /* of usher_node */
     ngx_str_t                node;        /* the same, escaped for an event */
     unsigned                 plan:1;      /* $usher_plan is used */
     ngx_array_t              arguments;   /* ngx_str_t; those of all servers */
-    ngx_str_t                first;       /* directive that needs the zone, */
-    ngx_str_t                file;        /* and where it stands */
-    ngx_uint_t               line;
+    ngx_http_usher_need_t    zone;
+    ngx_http_usher_need_t    redis;
 } ngx_http_usher_main_conf_t;
 
 
@@ -73,8 +80,9 @@ typedef struct {
 
 /* ---- ngx_http_usher_module.c */
 
-/* A directive that does nothing without an usher_zone was seen. */
+/* A directive that does nothing without an usher_zone (redis) was seen. */
 void ngx_http_usher_needs_zone(ngx_conf_t *cf, ngx_str_t *directive);
+void ngx_http_usher_needs_redis(ngx_conf_t *cf, ngx_str_t *directive);
 
 /* The id of a request, 32 bytes and a NUL; number is drawn if it has none. */
 #define NGX_HTTP_USHER_REQUEST_ID  33
