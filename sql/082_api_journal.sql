@@ -233,6 +233,11 @@ begin
     where l.slot = usher.slot_for(journal_skip.slot)
     for update;
 
+    if j.state in ('forked', 'ended') then
+        perform usher.fail('409', format('the slot is %s', j.state),
+            'Only a live or a stopped slot can go on behind a loss.');
+    end if;
+
     if "to" is null or "to" <= j.position then
         perform usher.fail('400',
             format('the slot is stored up to %s already', j.position),

@@ -88,6 +88,13 @@ like($t->ctl_fails("journal skip slot=$slot to=1200 reason="),
      qr/needs a reason/, 'a loss needs a reason');
 like($t->ctl_fails("journal skip slot=ff to=1200 reason=x"),
      qr/no slot "ff".*usherctl journal list/s, 'an unknown slot');
+
+for my $state ('forked', 'ended') {
+    $t->sql("update usher.journal set state = '$state'");
+    like($t->ctl_fails("journal skip slot=$slot to=1200 reason=x"),
+         qr/slot is $state/, "nor one that is $state");
+}
+
 $t->sql("update usher.journal set state = 'stopped', reason = 'poison'");
 $t->ctl("journal skip slot=$slot to=1200 reason=tested");
 is_deeply([ $t->rows('select position, rechain, state from usher.journal') ],
