@@ -220,6 +220,11 @@ sub ack {
 
     for my $id ($opt{slot} // $self->slots) {
         my $s = $self->slot($id);
+
+        # retired meanwhile: an acknowledgement would be left over
+
+        next if $s->{ended} && !$self->redis->hexists('usher:slots', $id);
+
         my $position = $opt{at} // $s->{position};
         my $state = $opt{state} // ($s->{rewind} ? 'r' : $s->{state} // 'o');
 
