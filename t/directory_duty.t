@@ -86,8 +86,9 @@ is($seen[0][1]{x}, 1, 'what is urgent came first');
 is((grep { $_->[1]{n} } @seen), @seen - 1, 'the rest raised the epoch');
 is_deeply([ map { $_->[0] } @seen ], [ $last + 1 .. $last + @seen ],
           'ids are previous + 1');
-is($t->sql('select change_id from usher.directory_state'), $seen[-1][0],
-   'PostgreSQL knows the last one');
+$t->wait_for(sub {
+    $t->sql('select change_id from usher.directory_state') == $seen[-1][0]
+}, 'PostgreSQL knows the last one');
 
 # a bulk update: 1,000 ids per change
 

@@ -58,6 +58,8 @@ sub tear {
     while (my $line = <$maps>) {
         my ($from, $to) = $line =~ /^(\w+)-(\w+) rw-s .*zero/ or next;
 
+        no warnings 'portable';
+
         for (my $at = hex $from; $at < hex $to; $at += 4096) {
             sysseek($mem, $at, 0);
             sysread($mem, my $page, 4096) or last;
