@@ -114,14 +114,27 @@ usher_segment_room(const usher_segment_t *seg, uint64_t committed,
 
 uint32_t
 usher_seal_crc(const usher_seal_t *seal,
-    const unsigned char slot[USHER_SLOT_ID], const void *lines)
+    const unsigned char slot[USHER_SLOT_ID], uint64_t end_chain)
 {
     uint32_t  crc;
 
     crc = usher_crc32c(0, slot, USHER_SLOT_ID);
     crc = usher_crc32c(crc, seal, offsetof(usher_seal_t, crc));
 
-    return usher_crc32c(crc, lines, (size_t) (seal->end - seal->from));
+    return usher_crc32c(crc, &end_chain, sizeof(uint64_t));
+}
+
+
+unsigned
+usher_seal_check(const usher_seal_t *seal,
+    const unsigned char slot[USHER_SLOT_ID], const void *lines)
+{
+    uint64_t  end_chain;
+
+    end_chain = usher_crc64(seal->chain, lines,
+                            (size_t) (seal->end - seal->from));
+
+    return usher_seal_crc(seal, slot, end_chain) == seal->crc;
 }
 
 

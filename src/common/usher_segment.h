@@ -17,10 +17,11 @@
  * whatever was sealed.  A line lies in one segment; the next segment's base
  * is the last one's end.
  *
- * A seal's checksum covers its own fields and the lines between from and
- * end, and is seeded with the slot and so with the absolute position: what a
- * recycled segment held before never passes.  Seals stand alone: one that is
- * corrupt costs its own lines only.
+ * A seal's checksum covers the slot, the seal's own fields and the chain at
+ * end.  The chain goes over the lines from the chain at from, so it is their
+ * checksum as well and they are read once for both; slot and position make
+ * sure that what a recycled segment held before never passes.  Seals stand
+ * alone: one that is corrupt costs its own lines only.
  *
  * committed and nseals are published with release stores by the one process
  * that writes.  After that process has died they hold as long as the
@@ -41,7 +42,7 @@
 #include "usher_stream.h"
 
 
-#define USHER_SEGMENT_MAGIC    0x31474553524853ULL    /* "SHRSEG1" */
+#define USHER_SEGMENT_MAGIC    0x32474553524853ULL    /* "SHRSEG2" */
 #define USHER_SEGMENT_HEADER   4096
 #define USHER_SEGMENT_BOOT     36                     /* text of a boot_id */
 #define USHER_SEGMENT_MIN      (64 * 1024)
@@ -99,8 +100,12 @@ uint64_t usher_segment_room(const usher_segment_t *seg, uint64_t committed,
 #define usher_seal_offset(size, i)                                            \
     ((size) - ((uint64_t) (i) + 1) * sizeof(usher_seal_t))
 
-/* The checksum of a seal over the end - from bytes at lines. */
+/* The checksum of a seal; end_chain is the chain at its end. */
 uint32_t usher_seal_crc(const usher_seal_t *seal,
+    const unsigned char slot[USHER_SLOT_ID], uint64_t end_chain);
+
+/* 1 if the end - from bytes at lines are those that were sealed. */
+unsigned usher_seal_check(const usher_seal_t *seal,
     const unsigned char slot[USHER_SLOT_ID], const void *lines);
 
 

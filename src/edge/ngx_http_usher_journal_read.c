@@ -358,11 +358,7 @@ ngx_http_usher_read_seal(ngx_http_usher_read_t *rd, int fd,
         return NGX_ERROR;
     }
 
-    if (usher_seal_crc(seal, rd->id, buf) != seal->crc) {
-        return NGX_DECLINED;
-    }
-
-    return NGX_OK;
+    return usher_seal_check(seal, rd->id, buf) ? NGX_OK : NGX_DECLINED;
 }
 
 
@@ -590,7 +586,7 @@ ngx_http_usher_read_end(int fd, usher_segment_t *head, uint64_t size,
         if (ngx_http_usher_pread(fd, buf, len, USHER_SEGMENT_HEADER
                                                + (seal->from - head->base))
             == NGX_OK
-            && usher_seal_crc(seal, id, buf) == seal->crc)
+            && usher_seal_check(seal, id, buf))
         {
             end = seal->end;
             missed = 0;

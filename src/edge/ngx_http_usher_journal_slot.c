@@ -375,11 +375,12 @@ ngx_http_usher_slot_seal(ngx_http_usher_journal_t *j)
     seal->end = j->committed;
     seal->chain = j->chain;
     seal->lines = j->lines;
-    seal->crc = usher_seal_crc(seal, s->id, data);
+
+    j->chain = usher_crc64(j->chain, data, j->committed - j->sealed);
+    seal->crc = usher_seal_crc(seal, s->id, j->chain);
 
     __atomic_store_n(&j->head->nseals, nseals + 1, __ATOMIC_RELEASE);
 
-    j->chain = usher_crc64(j->chain, data, j->committed - j->sealed);
     j->sealed = j->committed;
     j->lines = 0;
     j->limit = j->map.map + usher_seal_offset(s->segment, nseals + 1);

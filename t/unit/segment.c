@@ -3,6 +3,7 @@
  */
 
 
+#include "usher_crc.h"
 #include "usher_segment.h"
 
 #include "tap.h"
@@ -95,7 +96,6 @@ static void
 check_seal(void)
 {
     char          lines[] = "r1\ta\nr1\tb\n";
-    uint32_t      crc;
     usher_seal_t  seal;
 
     seal.from = 1000;
@@ -104,26 +104,29 @@ check_seal(void)
     seal.lines = 2;
     seal.crc = 0;
 
-    crc = usher_seal_crc(&seal, slot, lines);
+    seal.crc = usher_seal_crc(&seal, slot, usher_crc64(5, lines, 10));
 
-    seal.crc = crc;
-    ok(usher_seal_crc(&seal, slot, lines) == crc, "not of itself");
-    ok(usher_seal_crc(&seal, other, lines) != crc, "of the slot");
+    ok(usher_seal_check(&seal, slot, lines), "a seal's lines");
+    ok(!usher_seal_check(&seal, other, lines), "of the slot");
 
     seal.from += SIZE;
     seal.end += SIZE;
-    ok(usher_seal_crc(&seal, slot, lines) != crc, "of the position");
+    ok(!usher_seal_check(&seal, slot, lines), "of the position");
     seal.from -= SIZE;
     seal.end -= SIZE;
 
     seal.chain++;
-    ok(usher_seal_crc(&seal, slot, lines) != crc, "of the chain");
+    ok(!usher_seal_check(&seal, slot, lines), "of the chain");
     seal.chain--;
 
     seal.lines++;
-    ok(usher_seal_crc(&seal, slot, lines) != crc, "of the count");
+    ok(!usher_seal_check(&seal, slot, lines), "of the count");
     seal.lines--;
 
     lines[9] ^= 1;
-    ok(usher_seal_crc(&seal, slot, lines) != crc, "of the last byte");
+    ok(!usher_seal_check(&seal, slot, lines), "of the last byte");
+    lines[9] ^= 1;
+
+    seal.end--;
+    ok(!usher_seal_check(&seal, slot, lines), "of the length");
 }
