@@ -8,11 +8,20 @@
 #include "ngx_http_usher_redis.h"
 
 
+#include <hiredis/sds.h>
+
+
 #define NGX_HTTP_USHER_REDIS_TEXT  4096          /* of a command, at least */
+#define NGX_HTTP_USHER_REDIS_LONG  4096          /* a last argument from here
+                                                    on is not copied */
 
 
 static ngx_int_t ngx_http_usher_redis_format(ngx_http_usher_redis_t *rc,
-    ngx_uint_t argc, ngx_str_t *argv);
+    ngx_uint_t argc, ngx_str_t *argv, ngx_uint_t cut);
+static void ngx_http_usher_redis_tail(ngx_http_usher_redis_t *rc,
+    ngx_str_t *tail);
+static void ngx_http_usher_redis_rest(ngx_http_usher_redis_t *rc,
+    u_char *data, size_t len);
 static void ngx_http_usher_redis_on_reply(redisAsyncContext *ac, void *r,
     void *data);
 static ngx_int_t ngx_http_usher_redis_convert(ngx_http_usher_redis_t *rc,
@@ -37,6 +46,7 @@ ngx_http_usher_redis_send(ngx_http_usher_redis_t *rc,
     ngx_uint_t argc, ngx_str_t *argv)
 {
     int                              status;
+    ngx_uint_t                       cut;
     ngx_queue_t                     *q;
     ngx_http_usher_redis_pending_t  *p;
 
@@ -61,9 +71,10 @@ ngx_http_usher_redis_send(ngx_http_usher_redis_t *rc,
     p->handler = handler;
     p->data = data;
 
+    cut = (rc->connected && argv[argc - 1].len >= NGX_HTTP_USHER_REDIS_LONG);
     status = REDIS_ERR;
 
-    if (ngx_http_usher_redis_format(rc, argc, argv) == NGX_OK) {
+    if (ngx_http_usher_redis_format(rc, argc, argv, cut) == NGX_OK) {
         status = redisAsyncFormattedCommand(rc->ac,
                                             ngx_http_usher_redis_on_reply, p,
                                             (char *) rc->text, rc->len);
@@ -76,6 +87,10 @@ ngx_http_usher_redis_send(ngx_http_usher_redis_t *rc,
 
     ngx_queue_insert_tail(&rc->pending, &p->queue);
 
+    if (cut) {
+        ngx_http_usher_redis_tail(rc, &argv[argc - 1]);
+    }
+
     if (timeout) {
         ngx_add_timer(&p->timer, timeout);
     }
@@ -85,14 +100,13 @@ ngx_http_usher_redis_send(ngx_http_usher_redis_t *rc,
 
 
 /*
- * The command as RESP, in a buffer that is kept.  hiredis would allocate one
- * per command: at 64 KB an entry the heap grows and shrinks with each, which
- * costs page faults and, with threads, interrupts to the other CPUs.
+ * The command as RESP, in a buffer that is kept: hiredis would allocate one
+ * per command.  cut: without the bytes of the last argument.
  */
 
 static ngx_int_t
 ngx_http_usher_redis_format(ngx_http_usher_redis_t *rc, ngx_uint_t argc,
-    ngx_str_t *argv)
+    ngx_str_t *argv, ngx_uint_t cut)
 {
     size_t       len;
     u_char      *p;
@@ -101,7 +115,11 @@ ngx_http_usher_redis_format(ngx_http_usher_redis_t *rc, ngx_uint_t argc,
     len = sizeof("*\r\n") + NGX_INT_T_LEN;
 
     for (i = 0; i < argc; i++) {
-        len += sizeof("$\r\n\r\n") + NGX_SIZE_T_LEN + argv[i].len;
+        len += sizeof("$\r\n\r\n") + NGX_SIZE_T_LEN;
+
+        if (!cut || i < argc - 1) {
+            len += argv[i].len;
+        }
     }
 
     if (rc->room < len) {
@@ -122,6 +140,11 @@ ngx_http_usher_redis_format(ngx_http_usher_redis_t *rc, ngx_uint_t argc,
 
     for (i = 0; i < argc; i++) {
         p = ngx_sprintf(p, "$%uz\r\n", argv[i].len);
+
+        if (cut && i == argc - 1) {
+            break;
+        }
+
         p = ngx_cpymem(p, argv[i].data, argv[i].len);
         *p++ = CR; *p++ = LF;
     }
@@ -129,6 +152,82 @@ ngx_http_usher_redis_format(ngx_http_usher_redis_t *rc, ngx_uint_t argc,
     rc->len = p - rc->text;
 
     return NGX_OK;
+}
+
+
+/*
+ * Writes what hiredis holds, and after it the tail from where it lies.  At
+ * 64 KB an entry, each copy on the way costs a tenth of what an event may,
+ * and the heap that grows and shrinks for it costs page faults.
+ */
+
+static void
+ngx_http_usher_redis_tail(ngx_http_usher_redis_t *rc, ngx_str_t *tail)
+{
+    size_t         held;
+    ssize_t        n;
+    struct iovec   iov[3];
+    redisContext  *c;
+
+    c = &rc->ac->c;
+    held = sdslen(c->obuf);
+
+    iov[0].iov_base = c->obuf;
+    iov[0].iov_len = held;
+    iov[1].iov_base = tail->data;
+    iov[1].iov_len = tail->len;
+    iov[2].iov_base = CRLF;
+    iov[2].iov_len = 2;
+
+    n = writev(c->fd, iov, 3);
+
+    if (n == -1) {
+
+        /* hiredis tries again, and meets the same error if it lasts */
+
+        n = 0;
+    }
+
+    if ((size_t) n < held) {
+        sdsrange(c->obuf, (int) n, -1);
+        n = 0;
+
+    } else {
+        sdsclear(c->obuf);
+        n -= held;
+    }
+
+    if ((size_t) n < tail->len) {
+        ngx_http_usher_redis_rest(rc, tail->data + n, tail->len - n);
+        n = tail->len;
+    }
+
+    n -= tail->len;
+
+    if (n < 2) {
+        ngx_http_usher_redis_rest(rc, (u_char *) CRLF + n, 2 - n);
+    }
+}
+
+
+/* What the socket did not take. */
+
+static void
+ngx_http_usher_redis_rest(ngx_http_usher_redis_t *rc, u_char *data, size_t len)
+{
+    sds  obuf;
+
+    obuf = sdscatlen(rc->ac->c.obuf, data, len);
+
+    if (obuf == NULL) {
+
+        /* half a command: Redis never runs it if the connection ends here */
+
+        ngx_http_usher_redis_drop(rc, "was to be sent more than memory holds");
+        return;
+    }
+
+    rc->ac->c.obuf = obuf;
 }
 
 
