@@ -9,8 +9,9 @@
  * UTF-8 would fail the row and becomes U+FFFD.  So n bytes of mended text
  * take at most 2 * n bytes.
  *
- * Nearly all text is plain ASCII.  It is looked at and copied sixteen and
- * eight bytes at a time; the slow way is taken for one character at a time.
+ * Nearly all text is plain ASCII.  It is looked at and copied a block at a
+ * time, the last of them over again from where a whole one fits; the slow way
+ * is taken for one character at a time.
  */
 
 
@@ -36,8 +37,20 @@
          & ~((w) ^ (usher_event_ones * '\\'))))                               \
      & usher_event_highs)
 
+#if (__SSE2__)
 
-static int usher_event_plain(unsigned char *dst, const unsigned char *src,
+/* The same of sixteen bytes; signed: what is above ASCII is below the blank. */
+#define usher_event_odd16(v)                                                  \
+    _mm_movemask_epi8(                                                        \
+        _mm_or_si128(_mm_cmplt_epi8(v, _mm_set1_epi8(' ')),                   \
+                     _mm_cmpeq_epi8(v, _mm_set1_epi8('\\'))))
+
+#endif
+
+
+static size_t usher_event_plain(unsigned char *dst, const unsigned char *src,
+    size_t n);
+static int usher_event_word(unsigned char *dst, const unsigned char *src,
     size_t n);
 static size_t usher_event_utf8(const unsigned char *src,
     const unsigned char *end, unsigned *good);
@@ -95,61 +108,26 @@ usher_event_text(unsigned char *dst, const unsigned char *src, size_t len,
     size_t limit, unsigned *flags)
 {
     size_t                n;
-    uint64_t              w;
     unsigned              good;
     const unsigned char  *end;
-#if (__SSE2__)
-    __m128i               v;
-#endif
 
     end = src + len;
 
-    while (src < end) {
-
-#if (__SSE2__)
-
-        /* signed: what is above ASCII is below the blank, too */
-
-        while (end - src >= 16 && limit >= 16) {
-            v = _mm_loadu_si128((const __m128i *) src);
-
-            if (_mm_movemask_epi8(
-                    _mm_or_si128(_mm_cmplt_epi8(v, _mm_set1_epi8(' ')),
-                                 _mm_cmpeq_epi8(v, _mm_set1_epi8('\\')))))
-            {
-                break;
-            }
-
-            _mm_storeu_si128((__m128i *) dst, v);
-            dst += 16;
-            src += 16;
-            limit -= 16;
-        }
-
-#endif
-
-        while (end - src >= 8 && limit >= 8) {
-            memcpy(&w, src, 8);
-
-            if (usher_event_odd(w)) {
-                break;
-            }
-
-            memcpy(dst, &w, 8);
-            dst += 8;
-            src += 8;
-            limit -= 8;
-        }
-
+    for ( ;; ) {
         n = (size_t) (end - src);
+        n = usher_event_plain(dst, src, n < limit ? n : limit);
 
-        if (n < 8 && n <= limit && usher_event_plain(dst, src, n)) {
-            return dst + n;
+        dst += n;
+        src += n;
+        limit -= n;
+
+        if (src == end) {
+            return dst;
         }
 
         if (limit == 0) {
             *flags |= USHER_EVENT_CUT;
-            break;
+            return dst;
         }
 
         if (*src >= 0x20 && *src < 0x80) {
@@ -181,7 +159,7 @@ usher_event_text(unsigned char *dst, const unsigned char *src, size_t len,
 
         if ((good ? n : 3) > limit) {
             *flags |= USHER_EVENT_CUT;
-            break;
+            return dst;
         }
 
         if (good) {
@@ -198,8 +176,6 @@ usher_event_text(unsigned char *dst, const unsigned char *src, size_t len,
 
         src += n;
     }
-
-    return dst;
 }
 
 
@@ -268,10 +244,63 @@ usher_event_time(unsigned char *dst, int64_t msec)
 }
 
 
+/* Copies plain bytes, blocks of them or all, and returns how many. */
+
+static size_t
+usher_event_plain(unsigned char *dst, const unsigned char *src, size_t n)
+{
+    size_t    i;
+    uint64_t  w;
+#if (__SSE2__)
+    __m128i   v;
+
+    if (n >= 16) {
+
+        for (i = 0; n - i >= 16; i += 16) {
+            v = _mm_loadu_si128((const __m128i *) (src + i));
+
+            if (usher_event_odd16(v)) {
+                return i;
+            }
+
+            _mm_storeu_si128((__m128i *) (dst + i), v);
+        }
+
+        if (i == n) {
+            return n;
+        }
+
+        v = _mm_loadu_si128((const __m128i *) (src + n - 16));
+
+        if (usher_event_odd16(v)) {
+            return i;
+        }
+
+        _mm_storeu_si128((__m128i *) (dst + n - 16), v);
+
+        return n;
+    }
+
+#endif
+
+    for (i = 0; n - i >= 8; i += 8) {
+        memcpy(&w, src + i, 8);
+
+        if (usher_event_odd(w)) {
+            return i;
+        }
+
+        memcpy(dst + i, &w, 8);
+    }
+
+    return usher_event_word(dst + i, src + i, n - i) ? n : i;
+}
+
+
 /* Copies less than eight bytes if all are plain; else returns 0. */
 
 static int
-usher_event_plain(unsigned char *dst, const unsigned char *src, size_t n)
+usher_event_word(unsigned char *dst, const unsigned char *src, size_t n)
 {
     uint32_t  a, b;
 

@@ -5,7 +5,9 @@
  * OpenSSL 3 fetches the algorithm anew in one-shot calls (0.3 us), and even
  * with a context that is kept it allocates and frees for each digest.  The
  * functions below EVP do neither; they are deprecated, so a context is the
- * way where they are missing.
+ * way where they are missing.  A key of usual length is one block of SHA-256:
+ * it is padded here (FIPS 180-4, 5.1.1), so that OpenSSL has nothing to do
+ * but the block.
  */
 
 
@@ -20,10 +22,22 @@
 #ifndef OPENSSL_NO_DEPRECATED_3_0
 
 
+#define NGX_HTTP_USHER_ONE_BLOCK  (SHA256_CBLOCK - 1 - sizeof(uint64_t))
+
+
+static void ngx_http_usher_digest_block(ngx_str_t *text,
+    u_char digest[USHER_KEY_DIGEST]);
+
+
 ngx_int_t
 ngx_http_usher_digest(ngx_str_t *text, u_char digest[USHER_KEY_DIGEST])
 {
     SHA256_CTX  sha;
+
+    if (text->len <= NGX_HTTP_USHER_ONE_BLOCK) {
+        ngx_http_usher_digest_block(text, digest);
+        return NGX_OK;
+    }
 
     if (!SHA256_Init(&sha)
         || !SHA256_Update(&sha, text->data, text->len)
@@ -33,6 +47,33 @@ ngx_http_usher_digest(ngx_str_t *text, u_char digest[USHER_KEY_DIGEST])
     }
 
     return NGX_OK;
+}
+
+
+static void
+ngx_http_usher_digest_block(ngx_str_t *text, u_char digest[USHER_KEY_DIGEST])
+{
+    u_char       block[SHA256_CBLOCK];
+    uint32_t     word;
+    ngx_uint_t   i;
+    SHA256_CTX   sha;
+
+    ngx_memzero(block, SHA256_CBLOCK);
+    ngx_memcpy(block, text->data, text->len);
+
+    /* a bit that is set, and the number of bits before it */
+
+    block[text->len] = 0x80;
+    block[SHA256_CBLOCK - 2] = (u_char) (text->len >> 5);
+    block[SHA256_CBLOCK - 1] = (u_char) (text->len << 3);
+
+    (void) SHA256_Init(&sha);
+    SHA256_Transform(&sha, block);
+
+    for (i = 0; i < USHER_KEY_DIGEST / sizeof(uint32_t); i++) {
+        word = htonl(sha.h[i]);
+        ngx_memcpy(&digest[i * sizeof(uint32_t)], &word, sizeof(uint32_t));
+    }
 }
 
 

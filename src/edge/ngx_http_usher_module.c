@@ -314,35 +314,38 @@ ngx_http_usher_header(ngx_http_request_t *r, ngx_str_t *name,
 u_char *
 ngx_http_usher_decimal(u_char *dst, uint64_t value)
 {
-    u_char      *p;
-    uint64_t     rest;
+    u_char      *p, *last;
+    uint64_t     power;
     ngx_uint_t   n;
 
-    if (value < 10) {
-        *dst++ = (u_char) ('0' + value);
-        return dst;
+    static const char  pairs[] =
+        "00010203040506070809101112131415161718192021222324"
+        "25262728293031323334353637383940414243444546474849"
+        "50515253545556575859606162636465666768697071727374"
+        "75767778798081828384858687888990919293949596979899";
+
+    /* the twentieth digit's power would not fit */
+
+    for (n = 1, power = 10; value >= power && n < 19; n++) {
+        power *= 10;
     }
 
-    n = 0;
-
-    for (rest = value; rest >= 10; rest /= 100) {
-        n += 2;
+    if (value >= power) {
+        n++;
     }
 
-    p = dst + n + (rest > 0);
-    dst = p;
+    last = dst + n;
 
-    for ( /* void */ ; value >= 10; value /= 100) {
-        rest = value % 100;
-        *--p = (u_char) ('0' + rest % 10);
-        *--p = (u_char) ('0' + rest / 10);
+    for (p = last; value >= 10; value /= 100) {
+        p -= 2;
+        ngx_memcpy(p, &pairs[2 * (value % 100)], 2);
     }
 
-    if (value) {
-        *--p = (u_char) ('0' + value);
+    if (p != dst) {
+        *dst = (u_char) ('0' + value);
     }
 
-    return dst;
+    return last;
 }
 
 
