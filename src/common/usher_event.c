@@ -9,9 +9,9 @@
  * UTF-8 would fail the row and becomes U+FFFD.  So n bytes of mended text
  * take at most 2 * n bytes.
  *
- * Nearly all text is plain ASCII.  It is looked at and copied a block at a
- * time, the last of them over again from where a whole one fits; the slow way
- * is taken for one character at a time.
+ * Nearly all text is plain ASCII.  So it is first copied as it is, sixteen
+ * bytes at a time and the last sixteen over again, and all that was copied is
+ * looked at; if there is a byte that must not stay, it is written anew.
  */
 
 
@@ -39,19 +39,20 @@
 
 #if (__SSE2__)
 
-/* The same of sixteen bytes; signed: what is above ASCII is below the blank. */
+/* Which of sixteen are; signed: what is above ASCII is below the blank. */
 #define usher_event_odd16(v)                                                  \
-    _mm_movemask_epi8(                                                        \
-        _mm_or_si128(_mm_cmplt_epi8(v, _mm_set1_epi8(' ')),                   \
-                     _mm_cmpeq_epi8(v, _mm_set1_epi8('\\'))))
+    _mm_or_si128(_mm_cmplt_epi8(v, _mm_set1_epi8(' ')),                       \
+                 _mm_cmpeq_epi8(v, _mm_set1_epi8('\\')))
 
 #endif
 
 
-static size_t usher_event_plain(unsigned char *dst, const unsigned char *src,
+static int usher_event_plain(unsigned char *dst, const unsigned char *src,
     size_t n);
 static int usher_event_word(unsigned char *dst, const unsigned char *src,
     size_t n);
+static unsigned char *usher_event_mend(unsigned char *dst,
+    const unsigned char *src, size_t len, size_t limit, unsigned *flags);
 static size_t usher_event_utf8(const unsigned char *src,
     const unsigned char *end, unsigned *good);
 static unsigned char *usher_event_digits(unsigned char *dst, unsigned value,
@@ -107,75 +108,11 @@ unsigned char *
 usher_event_text(unsigned char *dst, const unsigned char *src, size_t len,
     size_t limit, unsigned *flags)
 {
-    size_t                n;
-    unsigned              good;
-    const unsigned char  *end;
-
-    end = src + len;
-
-    for ( ;; ) {
-        n = (size_t) (end - src);
-        n = usher_event_plain(dst, src, n < limit ? n : limit);
-
-        dst += n;
-        src += n;
-        limit -= n;
-
-        if (src == end) {
-            return dst;
-        }
-
-        if (limit == 0) {
-            *flags |= USHER_EVENT_CUT;
-            return dst;
-        }
-
-        if (*src >= 0x20 && *src < 0x80) {
-
-            if (*src == '\\') {
-                *dst++ = '\\';
-            }
-
-            *dst++ = *src++;
-            limit--;
-            continue;
-        }
-
-        if (*src != 0 && *src < 0x20) {
-
-            if (usher_event_escape[*src]) {
-                *dst++ = '\\';
-                *dst++ = usher_event_escape[*src++];
-
-            } else {
-                *dst++ = *src++;
-            }
-
-            limit--;
-            continue;
-        }
-
-        n = usher_event_utf8(src, end, &good);
-
-        if ((good ? n : 3) > limit) {
-            *flags |= USHER_EVENT_CUT;
-            return dst;
-        }
-
-        if (good) {
-            memcpy(dst, src, n);
-            dst += n;
-            limit -= n;
-
-        } else {
-            memcpy(dst, "\xef\xbf\xbd", 3);
-            dst += 3;
-            limit -= 3;
-            *flags |= USHER_EVENT_MANGLED;
-        }
-
-        src += n;
+    if (len <= limit && usher_event_plain(dst, src, len)) {
+        return dst + len;
     }
+
+    return usher_event_mend(dst, src, len, limit, flags);
 }
 
 
@@ -244,41 +181,31 @@ usher_event_time(unsigned char *dst, int64_t msec)
 }
 
 
-/* Copies plain bytes, blocks of them or all, and returns how many. */
+/* Copies n bytes; 1 if all are plain. */
 
-static size_t
+static int
 usher_event_plain(unsigned char *dst, const unsigned char *src, size_t n)
 {
     size_t    i;
     uint64_t  w;
 #if (__SSE2__)
-    __m128i   v;
+    __m128i   v, odd;
 
     if (n >= 16) {
+        odd = _mm_setzero_si128();
 
-        for (i = 0; n - i >= 16; i += 16) {
-            v = _mm_loadu_si128((const __m128i *) (src + i));
+        for (i = 0; i < n; i += 16) {
 
-            if (usher_event_odd16(v)) {
-                return i;
+            if (n - i < 16) {
+                i = n - 16;
             }
 
+            v = _mm_loadu_si128((const __m128i *) (src + i));
             _mm_storeu_si128((__m128i *) (dst + i), v);
+            odd = _mm_or_si128(odd, usher_event_odd16(v));
         }
 
-        if (i == n) {
-            return n;
-        }
-
-        v = _mm_loadu_si128((const __m128i *) (src + n - 16));
-
-        if (usher_event_odd16(v)) {
-            return i;
-        }
-
-        _mm_storeu_si128((__m128i *) (dst + n - 16), v);
-
-        return n;
+        return _mm_movemask_epi8(odd) == 0;
     }
 
 #endif
@@ -287,13 +214,13 @@ usher_event_plain(unsigned char *dst, const unsigned char *src, size_t n)
         memcpy(&w, src + i, 8);
 
         if (usher_event_odd(w)) {
-            return i;
+            return 0;
         }
 
         memcpy(dst + i, &w, 8);
     }
 
-    return usher_event_word(dst + i, src + i, n - i) ? n : i;
+    return usher_event_word(dst + i, src + i, n - i);
 }
 
 
@@ -328,6 +255,94 @@ usher_event_word(unsigned char *dst, const unsigned char *src, size_t n)
     }
 
     return 1;
+}
+
+
+/* The slow way: a character at a time, and eight where they are plain. */
+
+static unsigned char *
+usher_event_mend(unsigned char *dst, const unsigned char *src, size_t len,
+    size_t limit, unsigned *flags)
+{
+    size_t                n;
+    uint64_t              w;
+    unsigned              good;
+    const unsigned char  *end;
+
+    end = src + len;
+
+    while (src < end) {
+
+        while (end - src >= 8 && limit >= 8) {
+            memcpy(&w, src, 8);
+
+            if (usher_event_odd(w)) {
+                break;
+            }
+
+            memcpy(dst, &w, 8);
+            dst += 8;
+            src += 8;
+            limit -= 8;
+        }
+
+        if (src == end) {
+            break;
+        }
+
+        if (limit == 0) {
+            *flags |= USHER_EVENT_CUT;
+            break;
+        }
+
+        if (*src >= 0x20 && *src < 0x80) {
+
+            if (*src == '\\') {
+                *dst++ = '\\';
+            }
+
+            *dst++ = *src++;
+            limit--;
+            continue;
+        }
+
+        if (*src != 0 && *src < 0x20) {
+
+            if (usher_event_escape[*src]) {
+                *dst++ = '\\';
+                *dst++ = usher_event_escape[*src++];
+
+            } else {
+                *dst++ = *src++;
+            }
+
+            limit--;
+            continue;
+        }
+
+        n = usher_event_utf8(src, end, &good);
+
+        if ((good ? n : 3) > limit) {
+            *flags |= USHER_EVENT_CUT;
+            break;
+        }
+
+        if (good) {
+            memcpy(dst, src, n);
+            dst += n;
+            limit -= n;
+
+        } else {
+            memcpy(dst, "\xef\xbf\xbd", 3);
+            dst += 3;
+            limit -= 3;
+            *flags |= USHER_EVENT_MANGLED;
+        }
+
+        src += n;
+    }
+
+    return dst;
 }
 
 
