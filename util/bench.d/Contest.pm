@@ -31,7 +31,8 @@ sub new ($class, %opt) {
 }
 
 
-# keep: Usher's directives that stay in the configuration; http, server,
+# keep: Usher's directives that stay in the configuration; aside: not on the
+# CPU of those that are measured; http, server,
 # location: what is added to it.
 
 sub nginx ($self, $name, %part) {
@@ -50,6 +51,8 @@ sub nginx ($self, $name, %part) {
     $keep{$_} = 1 for %keep ? qw(usher_status usher_metrics) : ();
     $conf =~ s/^(\s*(usher_\w+)\b[^;]*;\n)/$keep{$2} ? $1 : ''/meg;
     $conf =~ s/^(?=worker_processes)/$self->modules($part{modules})/me;
+    $conf =~ s/^(?=worker_processes)/worker_cpu_affinity 1;\n/m
+        if !$part{aside};
     $conf =~ s/^\s*access_log \Koff/$part{access_log}/m if $part{access_log};
     $conf =~ s/^http \{\n\K/$part{http}/m if $part{http};
     $conf =~ s/^    server \{\n\K/$part{server}/m if $part{server};
@@ -154,7 +157,8 @@ sub lua_redis ($self) {
 # The service does nothing but answer: what is measured is the asking.
 
 sub auth_request ($self) {
-    my $service = $self->nginx('auth_service', location => 'return 204;');
+    my $service = $self->nginx('auth_service', aside => 1,
+        location => 'return 204;');
 
     return $self->nginx('auth_request', location => 'auth_request /auth;',
         http => <<~END, server => <<~END);

@@ -36,6 +36,8 @@ sub new ($class, %opt) {
 # Servers of one part, and the load generator.
 
 sub world ($self) {
+    $self->aside;
+
     my $t = Usher::World->new;
 
     $self->{sent} = {};
@@ -78,16 +80,63 @@ sub load ($self, $server, %opt) {
 }
 
 
-# One round of one contestant: microseconds of CPU per request.  The pause
-# lets what a request left behind (a ship tick, a sync) be counted too.
+# One round of all contestants, in random order: microseconds of CPU per
+# request of each.  All clocks are read when all have run, so that whatever a
+# worker does on account of its requests while the others run (ship, sync) is
+# counted as well.  opt: name => what load() is to be given.
 
-sub round ($self, $contest, $server, %opt) {
-    my $before = $contest->cpu($server->{worker});
-    my $result = $self->load($server, %opt);
+sub round ($self, $contest, $servers, %opt) {
+    my (%us, %requests);
 
-    sleep 0.05;
+    for my $name (shuffle keys %$servers) {
+        my $result = $self->load($servers->{$name}, %{ $opt{$name} });
 
-    return ($contest->cpu($server->{worker}) - $before) / $result->{requests};
+        $requests{$name} = $result->{requests};
+    }
+
+    for my $name (keys %$servers) {
+        my $server = $servers->{$name};
+        my $cpu = $contest->cpu($server->{worker});
+
+        $us{$name} = ($cpu - $server->{cpu}) / $requests{$name};
+        $server->{cpu} = $cpu;
+    }
+
+    return \%us;
+}
+
+
+# All rounds: name => microseconds, round by round.
+
+sub rounds ($self, $contest, $servers, %opt) {
+    my %us;
+
+    for my $server (values %$servers) {
+        $server->{cpu} = $contest->cpu($server->{worker});
+    }
+
+    for (1 .. $self->{rounds}) {
+        my $us = $self->round($contest, $servers, %opt);
+
+        push @{ $us{$_} }, $us->{$_} for keys %$us;
+    }
+
+    return \%us;
+}
+
+
+# Workers have the first CPU to themselves (Contest gives it to them): this
+# program and what it starts use the others.
+
+sub aside ($self) {
+    chomp(my $cpus = `nproc`);
+
+    return if $cpus < 2;
+
+    my @command = ('taskset', '-p', '-c', '1-' . ($cpus - 1), $$);
+
+    `@command`;
+    die "@command failed\n" if $?;
 }
 
 
@@ -136,7 +185,7 @@ sub cpu ($self) {
     my $ours = grep { $_->[0] =~ /^usher/ } @names;
     my $t = $self->world;
     my $contest = Contest->new(t => $t, here => $self->{here});
-    my (%server, %us, $usher);
+    my (%server, $usher);
 
     if ($ours) {
         $usher = Ushers->new(t => $t, contest => $contest);
@@ -151,15 +200,11 @@ sub cpu ($self) {
         $self->load($server{$name}, key => $contest->{key});
     }
 
-    for my $round (1 .. $self->{rounds}) {
-        for my $name (shuffle keys %server) {
-            push @{ $us{$name} }, $self->round($contest, $server{$name},
-                key => $contest->{key});
-        }
-    }
+    my $us = $self->rounds($contest, \%server,
+        map { $_ => { key => $contest->{key} } } keys %server);
 
     $usher->settled($self->{sent}{usher_journal}) if $server{usher_journal};
-    $self->cpu_table(\@names, \%us);
+    $self->cpu_table(\@names, $us);
     $t->stop_all;
 }
 
@@ -171,8 +216,9 @@ sub cpu_table ($self, $names, $us) {
     my @plain = @{ $us->{plain} // die "plain must be among the names\n" };
 
     $self->heading('CPU time of the worker per request');
-    printf "%s. 1 KB file, keep-alive, one worker, %d rounds of %d requests "
-        . "each,\nalternating; median and middle half of the rounds.\n\n",
+    printf "%s. 1 KB file, keep-alive, one worker with a CPU of its own,\n"
+        . "%d rounds of %d requests each, alternating; median and middle half "
+        . "of the rounds.\n\n",
         $self->machine, $self->{rounds}, $self->{requests};
     print "| | us | middle half | over plain, us | middle half | ratio |\n",
         "|---|---:|---:|---:|---:|---:|\n";
@@ -204,7 +250,7 @@ sub keys ($self) {
     my $usher = Ushers->new(t => $t, contest => $contest);
     my @sizes = (1000, $self->{keys} // 1_000_000);
     my $zone = '8m';
-    my (%server, %us);
+    my %server;
 
     for my $n (@sizes) {
         $usher->many_keys($n, "$t->{dir}/keys$n.txt");
@@ -213,12 +259,8 @@ sub keys ($self) {
         $zone = $self->zone_for($t, $server{$n}, $sizes[1]);
     }
 
-    for my $round (1 .. $self->{rounds}) {
-        for my $n (shuffle @sizes) {
-            push @{ $us{$n} }, $self->round($contest, $server{$n},
-                keys => "$t->{dir}/keys$n.txt");
-        }
-    }
+    my $us = $self->rounds($contest, \%server,
+        map { $_ => { keys => "$t->{dir}/keys$_.txt" } } @sizes);
 
     $self->heading('CPU time per request by number of keys');
     print "auth + limit, every request with a random key of those cached.\n\n",
@@ -226,11 +268,11 @@ sub keys ($self) {
         . "\n|---:|---:|---:|---:|---:|---:|\n";
 
     for my $n (@sizes) {
-        my @ratio = map { $us{$n}[$_] / $us{ $sizes[0] }[$_] }
-            0 .. $#{ $us{$n} };
+        my @ratio = map { $us->{$n}[$_] / $us->{ $sizes[0] }[$_] }
+            0 .. $#{ $us->{$n} };
 
         printf "| %d | %.2f | %.2f to %.2f | %.2f | %s |\n", $n,
-            median(@{ $us{$n} }), spread(@{ $us{$n} }), median(@ratio),
+            median(@{ $us->{$n} }), spread(@{ $us->{$n} }), median(@ratio),
             $self->bytes_per_key($t, $server{$n});
     }
 
