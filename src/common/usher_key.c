@@ -5,6 +5,10 @@
 
 #include <string.h>
 
+#if (__SSE2__)
+#include <emmintrin.h>
+#endif
+
 #include "usher_crc.h"
 #include "usher_key.h"
 
@@ -18,15 +22,6 @@ static int usher_key_digits(const unsigned char *p, size_t n);
 
 static const unsigned char  usher_key_alphabet[] =
     "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-
-/* 1: of the alphabet */
-static const unsigned char  usher_key_digit[256] = {
-    ['0'] = 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,
-    ['A'] = 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,
-            1, 1, 1, 1,
-    ['a'] = 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,
-            1, 1, 1, 1
-};
 
 
 usher_key_status_e
@@ -83,19 +78,67 @@ usher_key_checksum(const unsigned char *head, size_t len,
 }
 
 
-/* Without a branch per character: a key is random, and so would they be. */
+/*
+ * Whether n characters, at least sixteen, are of the alphabet.  Without a
+ * branch per character, for a key is random and so would they be.
+ */
+
+#if (__SSE2__)
+
 
 static int
 usher_key_digits(const unsigned char *p, size_t n)
 {
-    size_t    i;
-    unsigned  good;
+    size_t   i;
+    __m128i  v, digit, letter, good;
+
+    good = _mm_set1_epi8(-1);
+
+    for (i = 0; i < n; i += 16) {
+
+        if (n - i < 16) {
+            i = n - 16;
+        }
+
+        v = _mm_loadu_si128((const __m128i *) (p + i));
+
+        /* unsigned: x is at most y if it is the smaller of them */
+
+        digit = _mm_sub_epi8(v, _mm_set1_epi8('0'));
+        digit = _mm_cmpeq_epi8(_mm_min_epu8(digit, _mm_set1_epi8(9)), digit);
+
+        letter = _mm_or_si128(v, _mm_set1_epi8(0x20));
+        letter = _mm_sub_epi8(letter, _mm_set1_epi8('a'));
+        letter = _mm_cmpeq_epi8(_mm_min_epu8(letter, _mm_set1_epi8(25)),
+                                letter);
+
+        good = _mm_and_si128(good, _mm_or_si128(digit, letter));
+    }
+
+    return _mm_movemask_epi8(good) == 0xffff;
+}
+
+
+#else
+
+
+static int
+usher_key_digits(const unsigned char *p, size_t n)
+{
+    size_t         i;
+    unsigned       good;
+    unsigned char  digit, letter;
 
     good = 1;
 
     for (i = 0; i < n; i++) {
-        good &= usher_key_digit[p[i]];
+        digit = (unsigned char) (p[i] - '0');
+        letter = (unsigned char) ((p[i] | 0x20) - 'a');
+        good &= (unsigned) (digit <= 9) | (letter <= 25);
     }
 
     return (int) good;
 }
+
+
+#endif

@@ -16,7 +16,7 @@ static void make(char *key, const char *head);
 int
 main(void)
 {
-    int   c, bad;
+    int   c, at, bad;
     char  key[128], other[128];
 
     make(key, "us_live_0123456789ABCDEFGHIJKLMNOPQRST");
@@ -70,6 +70,20 @@ main(void)
     }
 
     ok(bad == 0, "any byte in its place is refused");
+
+    bad = 0;
+
+    for (at = 8; key[at]; at++) {
+        for (c = 1; c < 256; c++) {
+            strcpy(other, key);
+            other[at] = (char) c;
+            bad += (check(other) == USHER_KEY_MALFORMED)
+                   == ((c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z')
+                       || (c >= 'a' && c <= 'z'));
+        }
+    }
+
+    ok(bad == 0, "the alphabet, in every place");
 
     return tap_done();
 }
