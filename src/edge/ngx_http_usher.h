@@ -181,7 +181,8 @@ typedef struct {
     uint64_t       plan_id;          /* 0: none */
     time_t         expires;          /* wall clock; 0: never */
     ngx_uint_t     state;            /* NGX_HTTP_USHER_KEY_* */
-    ngx_str_t      org;              /* the three texts point into text */
+    ngx_str_t      org;              /* the three texts follow each other in
+                                        text */
     ngx_str_t      scope;            /* space separated */
     ngx_str_t      allow;            /* CIDRs, space separated; empty: all */
     ngx_atomic_t  *tat;              /* in the zone, NGX_HTTP_USHER_POLICIES */

@@ -64,28 +64,22 @@ static ngx_int_t
 ngx_http_usher_keep_key(ngx_http_request_t *r, ngx_http_usher_ctx_t *ctx,
     ngx_http_usher_key_t *key)
 {
-    u_char                *p;
+    size_t                 size;
     ngx_http_usher_key_t  *copy;
 
-    copy = ngx_palloc(r->pool, offsetof(ngx_http_usher_key_t, text)
-                               + key->org.len + key->scope.len
-                               + key->allow.len);
+    size = offsetof(ngx_http_usher_key_t, text)
+           + key->org.len + key->scope.len + key->allow.len;
+
+    copy = ngx_palloc(r->pool, size);
     if (copy == NULL) {
         return NGX_ERROR;
     }
 
-    ngx_memcpy(copy, key, offsetof(ngx_http_usher_key_t, text));
+    ngx_memcpy(copy, key, size);
 
-    p = copy->text;
-
-    copy->org.data = p;
-    p = ngx_cpymem(p, key->org.data, key->org.len);
-
-    copy->scope.data = p;
-    p = ngx_cpymem(p, key->scope.data, key->scope.len);
-
-    copy->allow.data = p;
-    ngx_memcpy(p, key->allow.data, key->allow.len);
+    copy->org.data = copy->text;
+    copy->scope.data = copy->org.data + copy->org.len;
+    copy->allow.data = copy->scope.data + copy->scope.len;
 
     ctx->key = copy;
     ctx->turn = ++ngx_http_usher_turn;
