@@ -599,7 +599,7 @@ usher_zone_negative_get(usher_zone_t *z, const uint64_t id[2],
             continue;
         }
 
-        if (copy.id[0] != id[0] || copy.id[1] != id[1]) {
+        if (!usher_set_same(copy.id, id, sizeof(copy.id))) {
             return USHER_ZONE_NONE;
         }
 
