@@ -10,7 +10,7 @@
  * is admitted while it stays at most `depth` ahead of now.
  *
  * A word further ahead than that (the bucket was deeper once) is taken as an
- * empty bucket, so that a new rate holds from the next unit on.
+ * empty bucket.
  *
  * Intervals are rounded up, so that what is admitted in any time t is never
  * more than burst + t / interval, and interval >= window / quota.

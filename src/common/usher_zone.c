@@ -305,7 +305,7 @@ usher_zone_key_get(usher_zone_t *z, const unsigned char *digest,
 
         usher_set_touch(set, i);
 
-        *tat = cell->tat;
+        *tat = key->tat_plan == key->plan_id ? cell->tat : NULL;
         found->generation = key->generation;
 
         return USHER_ZONE_FOUND;
@@ -392,6 +392,13 @@ usher_zone_key_set(usher_zone_t *z, const unsigned char *digest,
         cell = usher_place_make(&z->self, &z->keys, &p);
         memset(cell->tat, 0, sizeof(cell->tat));
         memcpy(cell->digest, digest, USHER_KEY_DIGEST);
+        cell->tat_plan = key->plan_id;
+    }
+
+    if (cell->tat_plan != key->plan_id
+        && usher_zone_key_busy(cell) <= usher_monotonic())
+    {
+        cell->tat_plan = key->plan_id;
     }
 
     cell->id = key->id;

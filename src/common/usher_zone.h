@@ -8,7 +8,7 @@
  * parts), a part for its user, a table of processes, and four arrays:
  *
  *   keys       sets of cells of 192 bytes: an API key's record with the
- *              bucket words of its plan.  Texts longer than 80 bytes go to
+ *              bucket words of its plan.  Texts longer than 72 bytes go to
  *              the records.
  *   buckets    sets of cells of 24 bytes: buckets of any other name, which
  *              is hashed under the zone's secret.
@@ -21,6 +21,11 @@
  *              was evicted or written anew is a miss.
  *
  * Locking, eviction and recovery are those of usher_set.h.
+ *
+ * The words in a key's cell are those of one plan, tat_plan.  While the key
+ * has another, its buckets are free ones: were the words passed on, a deep
+ * bucket that was empty would come back full from a plan with a shallow one.
+ * They become the new plan's when all of them are idle.
  *
  * A bucket's word is changed by compare-and-swap in the cell, without the
  * set's lock, by whoever looked the cell up.  If the cell is given to
@@ -43,12 +48,12 @@
 
 
 #define USHER_ZONE_MAGIC     0x454e4f5a52534855ULL    /* "UHSRZONE" */
-#define USHER_ZONE_LAYOUT    2
+#define USHER_ZONE_LAYOUT    3
 #define USHER_ZONE_PROCS     128
 #define USHER_ZONE_MIN       (1024 * 1024)
 
 #define USHER_ZONE_POLICIES  4
-#define USHER_ZONE_TEXT      80      /* bytes of text inside a key's cell */
+#define USHER_ZONE_TEXT      72      /* bytes of text inside a key's cell */
 #define USHER_ZONE_BLOCK     216     /* bytes of a record in one block */
 #define USHER_ZONE_RECORD    8192    /* the longest record */
 
@@ -110,6 +115,7 @@ typedef struct {
     uint64_t       plan_id;
     int64_t        expires;
     uint64_t       tat[USHER_ZONE_POLICIES];
+    uint64_t       tat_plan;         /* the plan whose buckets these are */
     uint32_t       generation;
     uint32_t       serial;           /* of the record with the texts */
     uint16_t       org;              /* lengths of the texts */
@@ -188,7 +194,8 @@ void *usher_zone_user(void *area);
 
 /*
  * FOUND: *key is a copy but for the digest and the buckets, and *tat points
- * into the cell.  GONE: a negative.
+ * into the cell, or is NULL if the words there are another plan's.  GONE: a
+ * negative.
  */
 unsigned usher_zone_key_get(usher_zone_t *z, const unsigned char *digest,
     usher_zone_key_t *key, uint64_t **tat, usher_zone_fill_t *found);

@@ -185,7 +185,8 @@ typedef struct {
                                         text */
     ngx_str_t      scope;            /* space separated */
     ngx_str_t      allow;            /* CIDRs, space separated; empty: all */
-    ngx_atomic_t  *tat;              /* in the zone, NGX_HTTP_USHER_POLICIES */
+    ngx_atomic_t  *tat;              /* in the zone, NGX_HTTP_USHER_POLICIES;
+                                        NULL: those are another plan's */
     u_char         text[NGX_HTTP_USHER_NAME_MAX + 2 * NGX_HTTP_USHER_TEXT_MAX];
 } ngx_http_usher_key_t;
 

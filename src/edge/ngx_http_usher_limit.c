@@ -12,6 +12,11 @@
  * could give units away that others had seen taken.  After three tries the
  * request is denied.
  *
+ * A bucket's name has its plan in it: policies of one name may differ among
+ * the plans of an org.  A word deeper than its bucket is therefore one of an
+ * earlier configuration or policy.  It is left as it is until a request is
+ * admitted: see ngx_http_usher_shallow().
+ *
  * The words of a key's own buckets lie in its cell, which nothing pins: see
  * ngx_http_usher_request_words().
  */
@@ -45,7 +50,10 @@ static ngx_int_t ngx_http_usher_own_charge(ngx_http_request_t *r,
     ngx_http_usher_limit_use_t *use, ngx_http_usher_charge_t *charge);
 static ngx_int_t ngx_http_usher_cost(ngx_http_request_t *r,
     ngx_http_usher_limit_use_t *use, uint64_t *cost);
-static uint64_t ngx_http_usher_peek(ngx_http_usher_charge_t *c, uint64_t now);
+static ngx_int_t ngx_http_usher_peek(ngx_http_usher_charge_t *charges,
+    ngx_uint_t n, uint64_t plan, uint64_t now);
+static uint64_t ngx_http_usher_shallow(ngx_http_usher_charge_t *c,
+    uint64_t plan);
 static void ngx_http_usher_charge_undo(ngx_http_usher_charge_t *charges,
     ngx_uint_t n);
 static ngx_http_usher_memo_t *ngx_http_usher_limit_memo(
@@ -176,7 +184,7 @@ static ngx_atomic_t *
 ngx_http_usher_policy_word(ngx_http_usher_key_t *key,
     ngx_http_usher_policy_t *policy)
 {
-    u_char  *p, name[1 + sizeof(uint64_t) + NGX_HTTP_USHER_NAME_MAX];
+    u_char  *p, name[1 + 2 * sizeof(uint64_t) + NGX_HTTP_USHER_NAME_MAX];
 
     if (policy->scope == NGX_HTTP_USHER_SCOPE_KEY
         && key->tat != NULL
@@ -196,6 +204,7 @@ ngx_http_usher_policy_word(ngx_http_usher_key_t *key,
         p = ngx_cpymem(p, &key->org_id, sizeof(uint64_t));
     }
 
+    p = ngx_cpymem(p, &key->plan_id, sizeof(uint64_t));
     p = ngx_cpymem(p, policy->name.data,
                    ngx_min(policy->name.len, NGX_HTTP_USHER_NAME_MAX));
 
@@ -288,10 +297,11 @@ ngx_http_usher_cost(ngx_http_request_t *r, ngx_http_usher_limit_use_t *use,
 
 
 ngx_int_t
-ngx_http_usher_charge(ngx_http_usher_charge_t *charges, ngx_uint_t n)
+ngx_http_usher_charge(ngx_http_usher_charge_t *charges, ngx_uint_t n,
+    uint64_t plan)
 {
     uint64_t                  now;
-    ngx_uint_t                i, tries, denied;
+    ngx_uint_t                i, tries;
     ngx_http_usher_charge_t  *c;
 
     c = charges;
@@ -299,21 +309,7 @@ ngx_http_usher_charge(ngx_http_usher_charge_t *charges, ngx_uint_t n)
 
     for (tries = 0; tries < NGX_HTTP_USHER_LIMIT_TRIES; tries++) {
 
-        denied = 0;
-
-        for (i = 0; i < n; i++) {
-            c = &charges[i];
-
-            c->old = c->word ? ngx_http_usher_peek(c, now) : 0;
-            c->denied = !usher_gcra_take(&c->gcra, c->old, now, c->cost,
-                                         &c->take);
-
-            if (c->denied && !c->dry_run) {
-                denied = 1;
-            }
-        }
-
-        if (denied) {
+        if (ngx_http_usher_peek(charges, n, plan, now) != NGX_OK) {
             break;
         }
 
@@ -356,7 +352,7 @@ ngx_http_usher_charge(ngx_http_usher_charge_t *charges, ngx_uint_t n)
         c = &charges[i];
 
         if (!c->denied) {
-            (void) usher_gcra_take(&c->gcra, c->old, now, 0, &c->take);
+            (void) usher_gcra_take(&c->gcra, c->tat, now, 0, &c->take);
         }
     }
 
@@ -364,29 +360,87 @@ ngx_http_usher_charge(ngx_http_usher_charge_t *charges, ngx_uint_t n)
 }
 
 
+/* NGX_DECLINED: one of them at least denies. */
+
+static ngx_int_t
+ngx_http_usher_peek(ngx_http_usher_charge_t *charges, ngx_uint_t n,
+    uint64_t plan, uint64_t now)
+{
+    ngx_int_t                 rc;
+    ngx_uint_t                i;
+    ngx_http_usher_charge_t  *c;
+
+    rc = NGX_OK;
+
+    for (i = 0; i < n; i++) {
+        c = &charges[i];
+
+        c->old = c->word ? *c->word : 0;
+        c->tat = c->old;
+
+        if (c->old > now + c->gcra.depth) {
+            c->tat = ngx_http_usher_shallow(c, plan);
+        }
+
+        c->denied = !usher_gcra_take(&c->gcra, c->tat, now, c->cost,
+                                     &c->take);
+
+        if (c->denied && !c->dry_run) {
+            rc = NGX_DECLINED;
+        }
+    }
+
+    return rc;
+}
+
+
 /*
- * The word; of a bucket that was deeper once, as an empty one of today.  The
- * clock is read again after the word: whoever wrote it may be ahead of now.
+ * What counts of a word that is further ahead than its bucket is deep: a
+ * bucket that was emptied when such a word of this policy was first met, so
+ * that the new rate holds from then on and the change filled no bucket.  The
+ * moment is kept in a bucket of its own, for who is denied does not write to
+ * this one; it is drawn anew when it is past twice over.
  */
 
 static uint64_t
-ngx_http_usher_peek(ngx_http_usher_charge_t *c, uint64_t now)
+ngx_http_usher_shallow(ngx_http_usher_charge_t *c, uint64_t plan)
 {
-    ngx_atomic_uint_t  old, empty;
+    u_char             *p;
+    uint64_t            empty;
+    ngx_atomic_t       *word;
+    ngx_atomic_uint_t   met;
+    u_char              name[1 + 3 * sizeof(uint64_t)
+                             + NGX_HTTP_USHER_NAME_MAX];
 
-    old = *c->word;
-
-    if (old <= now + c->gcra.depth) {
-        return old;
-    }
+    /* the clock is read after the word: who wrote it may be ahead of now */
 
     empty = ngx_http_usher_monotonic() + c->gcra.depth;
 
-    if (old > empty && ngx_atomic_cmp_set(c->word, old, empty)) {
+    if (c->old <= empty) {
+        return c->old;
+    }
+
+    p = name;
+    *p++ = 'd';
+    p = ngx_cpymem(p, &plan, sizeof(uint64_t));
+    p = ngx_cpymem(p, &c->gcra.interval, sizeof(uint64_t));
+    p = ngx_cpymem(p, &c->gcra.depth, sizeof(uint64_t));
+    p = ngx_cpymem(p, c->name.data, c->name.len);
+
+    word = ngx_http_usher_bucket(name, p - name);
+    if (word == NULL) {
         return empty;
     }
 
-    return old;
+    met = *word;
+
+    if (met != 0 && met + 2 * c->gcra.depth > empty) {
+        return met;
+    }
+
+    (void) ngx_atomic_cmp_set(word, met, empty);
+
+    return empty;
 }
 
 

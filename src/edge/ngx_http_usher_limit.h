@@ -54,6 +54,7 @@ typedef struct {
 typedef struct {
     ngx_atomic_t              *word;         /* NULL: not limited */
     ngx_atomic_uint_t          old;          /* its value when peeked at */
+    uint64_t                   tat;          /* what counts of it */
     usher_gcra_t               gcra;
     usher_gcra_take_t          take;
     uint64_t                   cost;
@@ -74,9 +75,12 @@ ngx_int_t ngx_http_usher_charges(ngx_http_request_t *r,
     ngx_http_usher_ctx_t *ctx, ngx_http_usher_limit_conf_t *lcf,
     ngx_uint_t early, ngx_http_usher_charge_t *charges, ngx_uint_t *n);
 
-/* Takes all or none: NGX_OK, or NGX_DECLINED with ->denied set. */
+/*
+ * Takes all or none: NGX_OK, or NGX_DECLINED with ->denied set.  plan is that
+ * of the request's key; 0: none.
+ */
 ngx_int_t ngx_http_usher_charge(ngx_http_usher_charge_t *charges,
-    ngx_uint_t n);
+    ngx_uint_t n, uint64_t plan);
 
 /* RateLimit-Policy and RateLimit. */
 ngx_int_t ngx_http_usher_limit_fields(ngx_http_request_t *r,

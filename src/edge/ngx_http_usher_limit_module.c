@@ -198,7 +198,7 @@ ngx_http_usher_limit_run(ngx_http_request_t *r,
         return NGX_DECLINED;
     }
 
-    rc = ngx_http_usher_charge(charges, n);
+    rc = ngx_http_usher_charge(charges, n, ctx->key ? ctx->key->plan_id : 0);
 
     if (lcf->headers
         && ngx_http_usher_limit_fields(r, charges, n) != NGX_OK)

@@ -106,9 +106,10 @@ ngx_http_usher_request_words(ngx_http_request_t *r, ngx_http_usher_ctx_t *ctx)
         return rc;
     }
 
-    /* it was admitted: if it is gone meanwhile, free buckets will do */
+    /* if it is gone meanwhile, or has another plan, free buckets will do */
 
-    ctx->key->tat = rc == NGX_OK ? key.tat : NULL;
+    ctx->key->tat = rc == NGX_OK && key.plan_id == ctx->key->plan_id
+                    ? key.tat : NULL;
     ctx->turn = ++ngx_http_usher_turn;
     ctx->when = ngx_current_msec;
 

@@ -35,6 +35,8 @@ static pid_t sleeper(void);
 static void test_layout(void *area);
 static void test_used(usher_zone_t *z);
 static void test_keys(usher_zone_t *z);
+static void test_same(void);
+static void test_plans(usher_zone_t *z);
 static void test_texts(usher_zone_t *z);
 static void test_records(usher_zone_t *z);
 static void test_tickets(usher_zone_t *z);
@@ -266,6 +268,70 @@ test_keys(usher_zone_t *z)
     ok(usher_zone_key_gone(z, d, &fill) == USHER_ZONE_OK
        && usher_zone_key_drop(z, d, 0) == USHER_ZONE_OK
        && get(z, 1, NULL) == USHER_ZONE_NONE, "a drop clears the negative");
+}
+
+
+static void
+test_same(void)
+{
+    unsigned       i, wrong;
+    unsigned char  a[USHER_KEY_DIGEST], b[USHER_KEY_DIGEST];
+
+    digest(a, 1);
+
+    for (i = 0, wrong = 0; i < 8 * USHER_KEY_DIGEST; i++) {
+        memcpy(b, a, USHER_KEY_DIGEST);
+        b[i / 8] ^= (unsigned char) (1 << i % 8);
+        wrong += usher_set_same(a, b, USHER_KEY_DIGEST);
+    }
+
+    memcpy(b, a, USHER_KEY_DIGEST);
+
+    ok(wrong == 0 && usher_set_same(a, b, USHER_KEY_DIGEST),
+       "digests that differ in any one bit are not the same");
+}
+
+
+/* A key whose plan changes: the words in its cell stay the old plan's. */
+
+static void
+test_plans(usher_zone_t *z)
+{
+    uint64_t           *tat, *other;
+    unsigned char       d[USHER_KEY_DIGEST], *text;
+    usher_zone_key_t    key, got;
+    usher_zone_fill_t   fill, found;
+
+    memset(&fill, 0, sizeof(fill));
+    text = (unsigned char *) "acmeread write";
+    digest(d, 77);
+    record(&key, 77);
+    key.plan_id = 3;
+
+    usher_zone_key_set(z, d, &key, text, &fill);
+    usher_zone_key_get(z, d, &got, &tat, &found);
+    ok(tat != NULL, "a key's words");
+
+    *tat = usher_monotonic() + 3600 * 1000000000ULL;
+    key.plan_id = 4;
+
+    ok(usher_zone_key_set(z, d, &key, text, &fill) == USHER_ZONE_OK
+       && usher_zone_key_get(z, d, &got, &other, &found) == USHER_ZONE_FOUND
+       && got.plan_id == 4 && other == NULL,
+       "words with a debt are not another plan's");
+
+    key.plan_id = 3;
+
+    ok(usher_zone_key_set(z, d, &key, text, &fill) == USHER_ZONE_OK
+       && usher_zone_key_get(z, d, &got, &other, &found) == USHER_ZONE_FOUND
+       && other == tat && *other == *tat, "but wait for their own");
+
+    *tat = usher_monotonic();
+    key.plan_id = 4;
+
+    ok(usher_zone_key_set(z, d, &key, text, &fill) == USHER_ZONE_OK
+       && usher_zone_key_get(z, d, &got, &other, &found) == USHER_ZONE_FOUND
+       && other == tat, "idle ones are given to the new plan");
 }
 
 
@@ -627,7 +693,9 @@ main(void)
     attach(&z, area);
 
     test_used(&z);
+    test_same();
     test_keys(&z);
+    test_plans(&z);
     test_texts(&z);
     test_records(&z);
     test_tickets(&z);
