@@ -38,10 +38,6 @@ $t->nginx(<<'CONF');
             usher_limit three rate=3r/h key=all;
         }
 
-        location /cost {
-            usher_limit cost rate=10r/d key=$arg_key cost=$arg_cost;
-        }
-
         location /both {
             usher_limit wide rate=100r/h key=all;
             usher_limit narrow rate=2r/h key=all;
@@ -77,7 +73,7 @@ CONF
 
 mkdir $t->dir . '/edge1/html/inherit';
 $t->write_file("edge1/html/$_", 'content')
-    for qw(plan three again cost both dry quiet early inherit/off inherit/same);
+    for qw(plan three again both dry quiet early inherit/off inherit/same);
 
 sub statuses {
     my ($uri, $n, @headers) = @_;
@@ -105,22 +101,6 @@ is($r->json->{type}, 'https://iana.org/assignments/http-problem-types'
    . '#quota-exceeded', 'type');
 is_deeply($r->json->{'violated-policies'}, ['three'], 'violated-policies');
 is($r->json->{status}, 429, 'status');
-
-is($t->get('/cost?key=a&cost=4')->header('RateLimit'), '"cost";r=6', 'cost');
-is($t->get('/cost?key=a&cost=0')->header('RateLimit'), '"cost";r=6',
-   'cost 0 looks');
-is($t->get('/cost?key=a&cost=x')->header('RateLimit'), '"cost";r=5',
-   'a bad cost is 1');
-is($t->get('/cost?key=b&cost=1')->header('RateLimit'), '"cost";r=9',
-   'another key, another bucket');
-is($t->get('/cost?cost=11')->header('RateLimit'), undef,
-   'an empty key is not limited');
-like($t->error_log, qr/"x" is no cost/, 'bad cost is logged');
-
-$r = $t->get('/cost?key=c&cost=11');
-is($r->status, 429, 'a cost larger than the burst');
-is($r->header('Retry-After'), undef, 'cannot be retried');
-like($r->json->{detail}, qr/more than the limit ever allows/, 'which it says');
 
 is(statuses('/both', 4), '200 200 429 429', 'two limits');
 $r = $t->get('/both');

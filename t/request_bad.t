@@ -45,6 +45,14 @@ for (
     ['usher_limit plan rate=1r/s;', 'invalid parameter "rate=1r/s"'],
     ['usher_limit off; usher_limit a rate=1r/s; usher_limit off;',
      '"off" must stand alone'],
+    ['usher_limit off; usher_limit a rate=1r/s;', '"off" must stand alone'],
+    ['usher_limit a rate=1r/s; usher_limit off;', '"off" must stand alone'],
+    ['usher_limit a rate=1r/s early key=$usher_key_id;',
+     'limit "a" cannot be "early": "$usher_key_id" is not known then'],
+    ['usher_limit a early rate=1r/s key=a$remote_addr${USHER_ORG}b;',
+     '"$usher_org" is not known then'],
+    ['usher_limit a early rate=1r/s cost=1$usher_scope;',
+     '"$usher_scope" is not known then'],
     ['usher_limit_status 200;', 'value must be between 400 and 599'],
     ['usher_event sometimes;', 'invalid value "sometimes"'],
     ['usher_route "";', 'empty value'],
@@ -57,6 +65,11 @@ for (
     like($text, qr/\Q$_->[1]\E.* in \S+:\d+|unknown "nothing_like_it"/,
          'with reason and line');      # nginx's own for variables has none
 }
+
+is(($t->nginx_test("$zone$server usher_limit a rate=1r/s early "
+                   . 'key=$usher_request_id$usher_orgs; } map $host '
+                   . '$usher_orgs { default a; }'))[0], 0,
+   'early with what is known then');
 
 for ('usher_auth on;', 'usher_limit a rate=1r/s;', 'usher_limit plan;') {
     my ($code, $text) = $t->nginx_test("$server $_ }");

@@ -51,7 +51,8 @@ my $pids = join(' ', sort $t->workers);
 
 $t->nginx_conf(conf('2m keys=50%'), workers => 2);
 $t->signal('master', 'HUP');
-$t->wait_for(sub { $t->error_log =~ /usher_zone has other shares: change/ },
+$t->wait_for(sub { $t->error_log
+                   =~ /usher_zone has other shares: .*nginx\.conf:\d+$/m },
              'a reload with other shares is refused with a reason', 10);
 is(join(' ', sort $t->workers), $pids, 'the old workers stay');
 is(taken('b'), 0, 'and so do their buckets');

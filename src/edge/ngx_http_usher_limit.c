@@ -270,8 +270,11 @@ static ngx_int_t
 ngx_http_usher_cost(ngx_http_request_t *r, ngx_http_usher_limit_use_t *use,
     uint64_t *cost)
 {
+    size_t     i;
     ngx_int_t  n;
-    ngx_str_t  value;
+    ngx_str_t  value, *name;
+
+    static ngx_str_t  plan = ngx_string("plan");
 
     if (use->cost == NULL) {
         *cost = use->units;
@@ -284,13 +287,33 @@ ngx_http_usher_cost(ngx_http_request_t *r, ngx_http_usher_limit_use_t *use,
 
     n = ngx_atoi(value.data, value.len);
 
-    if (n == NGX_ERROR) {
-        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
-                      "usher: \"%V\" is no cost, 1 is taken", &value);
-        n = 1;
+    if (n != NGX_ERROR) {
+        *cost = n;
+        return NGX_OK;
     }
 
-    *cost = n;
+    for (i = 0; i < value.len; i++) {
+        if (value.data[i] < '0' || value.data[i] > '9') {
+            break;
+        }
+    }
+
+    /* a number that does not fit is more than any bucket holds */
+
+    if (value.len && i == value.len) {
+        *cost = NGX_MAX_INT_T_VALUE;
+        return NGX_OK;
+    }
+
+    /* the text may be the client's, who may send it as often as he likes */
+
+    name = use->limit ? &use->limit->name : &plan;
+
+    ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
+                  "usher: the cost of limit \"%V\" is no number, 1 is taken",
+                  name);
+
+    *cost = 1;
 
     return NGX_OK;
 }

@@ -44,6 +44,7 @@ typedef struct {
 typedef struct {
     ngx_array_t               *uses;         /* NULL or empty: none */
     ngx_uint_t                 early;        /* how many of them are */
+    ngx_uint_t                 off;          /* 1: "off" was given here */
     ngx_uint_t                 status;
     ngx_uint_t                 log_level;
     ngx_flag_t                 headers;

@@ -37,6 +37,8 @@ static char *ngx_http_usher_limit_parameters(ngx_conf_t *cf,
     ngx_http_usher_limit_use_t *use, ngx_http_usher_limit_t *limit);
 static char *ngx_http_usher_limit_cost(ngx_conf_t *cf,
     ngx_http_usher_limit_use_t *use, ngx_str_t *text);
+static char *ngx_http_usher_limit_known_early(ngx_conf_t *cf,
+    ngx_http_usher_limit_t *limit, ngx_str_t *text);
 static char *ngx_http_usher_limit_define(ngx_conf_t *cf,
     ngx_http_usher_limit_use_t *use, ngx_http_usher_limit_t *limit);
 static void *ngx_http_usher_limit_create_main_conf(ngx_conf_t *cf);
@@ -266,6 +268,10 @@ ngx_http_usher_limit(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     value = cf->args->elts;
 
+    if (lcf->off) {
+        return "\"off\" must stand alone";
+    }
+
     if (lcf->uses == NULL) {
         lcf->uses = ngx_array_create(cf->pool, 2,
                                      sizeof(ngx_http_usher_limit_use_t));
@@ -275,6 +281,8 @@ ngx_http_usher_limit(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     }
 
     if (ngx_strcmp(value[1].data, "off") == 0) {
+        lcf->off = 1;
+
         return cf->args->nelts == 2 && lcf->uses->nelts == 0
                ? NGX_CONF_OK : "\"off\" must stand alone";
     }
@@ -297,6 +305,19 @@ ngx_http_usher_limit(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     rv = ngx_http_usher_limit_parameters(cf, use, &limit);
     if (rv != NGX_CONF_OK) {
         return rv;
+    }
+
+    if (use->early) {
+        rv = ngx_http_usher_limit_known_early(cf, &limit, &limit.key_text);
+
+        if (rv == NGX_CONF_OK && use->cost != NULL) {
+            rv = ngx_http_usher_limit_known_early(cf, &limit,
+                                                  &use->cost->value);
+        }
+
+        if (rv != NGX_CONF_OK) {
+            return rv;
+        }
     }
 
     if (ngx_strcmp(value[1].data, "plan") != 0) {
@@ -481,6 +502,65 @@ ngx_http_usher_limit_cost(ngx_conf_t *cf, ngx_http_usher_limit_use_t *use,
 }
 
 
+/*
+ * What only access finds out is empty before it, and a limit by an empty key
+ * limits nobody.
+ */
+
+static char *
+ngx_http_usher_limit_known_early(ngx_conf_t *cf,
+    ngx_http_usher_limit_t *limit, ngx_str_t *text)
+{
+    size_t       len;
+    u_char      *p, *end, *name;
+    ngx_uint_t   i;
+
+    static ngx_str_t  late[] = {
+        ngx_string("usher_org"),
+        ngx_string("usher_org_id"),
+        ngx_string("usher_key_id"),
+        ngx_string("usher_scope"),
+        ngx_string("usher_plan"),
+        ngx_string("usher_auth_status")
+    };
+
+    end = text->data + text->len;
+
+    for (p = text->data; p < end; /* void */ ) {
+
+        if (*p++ != '$') {
+            continue;
+        }
+
+        if (p < end && *p == '{') {
+            p++;
+        }
+
+        for (name = p; p < end && (*p == '_' || isalnum(*p)); p++) {
+            /* void */
+        }
+
+        len = p - name;
+
+        for (i = 0; i < sizeof(late) / sizeof(late[0]); i++) {
+
+            if (len != late[i].len
+                || ngx_strncasecmp(name, late[i].data, len) != 0)
+            {
+                continue;
+            }
+
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "limit \"%V\" cannot be \"early\": \"$%V\" is "
+                               "not known then", &limit->name, &late[i]);
+            return NGX_CONF_ERROR;
+        }
+    }
+
+    return NGX_CONF_OK;
+}
+
+
 /* A limit of this name is shared, so it has to be the same everywhere. */
 
 static char *
@@ -614,6 +694,7 @@ ngx_http_usher_limit_create_conf(ngx_conf_t *cf)
      *
      *     conf->uses = NULL;
      *     conf->early = 0;
+     *     conf->off = 0;
      */
 
     conf->status = NGX_CONF_UNSET_UINT;

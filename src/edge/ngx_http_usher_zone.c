@@ -43,6 +43,8 @@ typedef struct {
     void                 *area;        /* set by init_zone */
     size_t                size;
     usher_zone_shares_t   shares;
+    ngx_str_t             file;        /* where usher_zone stands */
+    ngx_uint_t            line;
 } ngx_http_usher_zone_conf_t;
 
 
@@ -203,6 +205,9 @@ ngx_http_usher_zone_directive(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     zcf->shm_zone->init = ngx_http_usher_zone_init;
     zcf->shm_zone->data = zcf;
 
+    zcf->file = cf->conf_file->file.name;
+    zcf->line = cf->conf_file->line;
+
     return NGX_CONF_OK;
 }
 
@@ -337,6 +342,9 @@ ngx_http_usher_zone_init(ngx_shm_zone_t *shm_zone, void *data)
     zcf->area = ngx_slab_alloc(shpool, zcf->size);
 
     if (zcf->area == NULL) {
+        ngx_log_error(NGX_LOG_EMERG, shm_zone->shm.log, 0,
+                      "no memory for usher_zone in %V:%ui", &zcf->file,
+                      zcf->line);
         return NGX_ERROR;
     }
 
@@ -344,7 +352,8 @@ ngx_http_usher_zone_init(ngx_shm_zone_t *shm_zone, void *data)
 
     if (getrandom(secret, sizeof(secret), 0) != sizeof(secret)) {
         ngx_log_error(NGX_LOG_EMERG, shm_zone->shm.log, ngx_errno,
-                      "getrandom() failed");
+                      "getrandom() failed for usher_zone in %V:%ui",
+                      &zcf->file, zcf->line);
         return NGX_ERROR;
     }
 
@@ -353,7 +362,8 @@ ngx_http_usher_zone_init(ngx_shm_zone_t *shm_zone, void *data)
         != 0)
     {
         ngx_log_error(NGX_LOG_EMERG, shm_zone->shm.log, 0,
-                      "usher_zone is too small for these shares");
+                      "usher_zone is too small for these shares in %V:%ui",
+                      &zcf->file, zcf->line);
         return NGX_ERROR;
     }
 
@@ -375,7 +385,8 @@ ngx_http_usher_zone_check(ngx_shm_zone_t *shm_zone,
 
     ngx_log_error(NGX_LOG_EMERG, shm_zone->shm.log, 0,
                   "the shared memory of usher_zone %s: change the size of "
-                  "usher_zone too, or restart nginx", what);
+                  "usher_zone too, or restart nginx, in %V:%ui", what,
+                  &zcf->file, zcf->line);
 
     return NGX_ERROR;
 }
