@@ -38,6 +38,8 @@ static void ngx_http_usher_prefer(ngx_http_usher_accept_t *accept,
 static ngx_int_t ngx_http_usher_no_store(ngx_http_request_t *r);
 static ngx_int_t ngx_http_usher_problem_text(ngx_http_request_t *r,
     ngx_http_usher_problem_t *problem, ngx_str_t *text);
+static u_char *ngx_http_usher_problem_id(ngx_http_request_t *r,
+    u_char id[3 * USHER_REQUEST_ID_MAX]);
 static ngx_int_t ngx_http_usher_problem_send(ngx_http_request_t *r,
     ngx_uint_t status, ngx_str_t *text);
 
@@ -296,27 +298,24 @@ static ngx_int_t
 ngx_http_usher_problem_text(ngx_http_request_t *r,
     ngx_http_usher_problem_t *problem, ngx_str_t *text)
 {
-    size_t                 len;
-    u_char                *p;
-    ngx_str_t              detail;
-    const char            *type;
-    u_char                 id[NGX_HTTP_USHER_REQUEST_ID];
-    ngx_http_usher_ctx_t  *ctx;
+    size_t       len;
+    u_char      *p, *end;
+    ngx_str_t    detail;
+    const char  *type;
+    u_char       id[3 * USHER_REQUEST_ID_MAX];
 
-    ctx = ngx_http_usher_ctx(r, 1);
+    end = ngx_http_usher_problem_id(r, id);
 
-    if (ctx == NULL
+    if (end == NULL
         || ngx_http_usher_json(r->pool, &problem->detail, &detail) != NGX_OK)
     {
         return NGX_ERROR;
     }
 
-    (void) ngx_http_usher_request_id(id, &ctx->number);
-
     type = problem->type ? problem->type : "about:blank";
 
     len = ngx_strlen(type) + ngx_strlen(problem->title) + detail.len
-          + problem->reason.len + problem->members.len + 256;
+          + problem->reason.len + problem->members.len + sizeof(id) + 256;
 
     text->data = ngx_pnalloc(r->pool, len);
     if (text->data == NULL) {
@@ -334,11 +333,33 @@ ngx_http_usher_problem_text(ngx_http_request_t *r,
     p = ngx_slprintf(p, text->data + len,
                      ",\"reason\":\"%V\"%V,"
                      "\"instance\":\"urn:usher:request:%*s\"}\n",
-                     &problem->reason, &problem->members, (size_t) 32, id);
+                     &problem->reason, &problem->members,
+                     (size_t) (end - id), id);
 
     text->len = p - text->data;
 
     return NGX_OK;
+}
+
+
+/*
+ * The request's id as in its event, and as a part of a URI: it may be the
+ * client's text.  Returns the end; NULL on errors.
+ */
+
+static u_char *
+ngx_http_usher_problem_id(ngx_http_request_t *r,
+    u_char id[3 * USHER_REQUEST_ID_MAX])
+{
+    ngx_str_t  text;
+
+    if (ngx_http_usher_request_id_text(r, &text) != NGX_OK) {
+        return NULL;
+    }
+
+    return (u_char *) ngx_escape_uri(id, text.data,
+                                     ngx_min(text.len, USHER_REQUEST_ID_MAX),
+                                     NGX_ESCAPE_URI_COMPONENT);
 }
 
 

@@ -114,6 +114,10 @@ ngx_int_t ngx_http_usher_event_escape(ngx_conf_t *cf, ngx_str_t *src,
 
 ngx_int_t ngx_http_usher_add_variables(ngx_conf_t *cf);
 
+/* $usher_request_id: that of usher_request_id, or the process's own. */
+ngx_int_t ngx_http_usher_request_id_text(ngx_http_request_t *r,
+    ngx_str_t *text);
+
 
 /* ---- ngx_http_usher_credential.c */
 

@@ -209,7 +209,19 @@ static ngx_int_t
 ngx_http_usher_id_variable(ngx_http_request_t *r, ngx_http_variable_value_t *v,
     uintptr_t data)
 {
-    ngx_str_t                   text;
+    ngx_str_t  text;
+
+    if (ngx_http_usher_request_id_text(r, &text) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    return ngx_http_usher_text(r, v, &text);
+}
+
+
+ngx_int_t
+ngx_http_usher_request_id_text(ngx_http_request_t *r, ngx_str_t *text)
+{
     ngx_http_usher_ctx_t       *ctx;
     ngx_http_usher_loc_conf_t  *ulcf;
 
@@ -217,12 +229,12 @@ ngx_http_usher_id_variable(ngx_http_request_t *r, ngx_http_variable_value_t *v,
 
     if (ulcf->request_id != NULL) {
 
-        if (ngx_http_complex_value(r, ulcf->request_id, &text) != NGX_OK) {
+        if (ngx_http_complex_value(r, ulcf->request_id, text) != NGX_OK) {
             return NGX_ERROR;
         }
 
-        if (text.len) {
-            return ngx_http_usher_text(r, v, &text);
+        if (text->len) {
+            return NGX_OK;
         }
     }
 
@@ -231,13 +243,13 @@ ngx_http_usher_id_variable(ngx_http_request_t *r, ngx_http_variable_value_t *v,
         return NGX_ERROR;
     }
 
-    text.data = ngx_pnalloc(r->pool, NGX_HTTP_USHER_REQUEST_ID);
-    if (text.data == NULL) {
+    text->data = ngx_pnalloc(r->pool, NGX_HTTP_USHER_REQUEST_ID);
+    if (text->data == NULL) {
         return NGX_ERROR;
     }
 
-    text.len = ngx_http_usher_request_id(text.data, &ctx->number)
-               - text.data;
+    text->len = ngx_http_usher_request_id(text->data, &ctx->number)
+                - text->data;
 
-    return ngx_http_usher_text(r, v, &text);
+    return NGX_OK;
 }
