@@ -411,6 +411,8 @@ typedef struct ngx_http_usher_saved_s  ngx_http_usher_saved_t;
 typedef struct {
     unsigned                 found:1;        /* credential is set */
     unsigned                 queried:1;      /* it stood in the query */
+    unsigned                 stripped:1;     /* headers that may carry it, in
+                                                the location that found it */
     unsigned                 hashed:1;       /* digest is set */
     unsigned                 reserved:1;     /* journal has room for it */
     unsigned                 failed:1;       /* failure limiter was charged */

@@ -21,7 +21,8 @@ static ngx_int_t ngx_http_usher_hide(ngx_http_request_t *r, ngx_str_t *text,
     ngx_array_t *names, ngx_uint_t save);
 static ngx_int_t ngx_http_usher_save(ngx_http_request_t *r, ngx_str_t *name,
     u_char *value, size_t len);
-static ngx_uint_t ngx_http_usher_like_key(u_char *value, size_t len);
+static u_char *ngx_http_usher_argument(u_char *p, u_char *stop,
+    ngx_str_t *name);
 
 
 ngx_int_t
@@ -125,16 +126,11 @@ ngx_http_usher_hide(ngx_http_request_t *r, ngx_str_t *text,
 
         for (i = 0; i < names->nelts; i++) {
 
-            if ((size_t) (stop - p) <= name[i].len
-                || p[name[i].len] != '='
-                || ngx_strncasecmp(p, name[i].data, name[i].len) != 0)
+            value = ngx_http_usher_argument(p, stop, &name[i]);
+
+            if (value == NULL
+                || !ngx_http_usher_like_key(value, stop - value))
             {
-                continue;
-            }
-
-            value = p + name[i].len + 1;
-
-            if (!ngx_http_usher_like_key(value, stop - value)) {
                 continue;
             }
 
@@ -150,6 +146,41 @@ ngx_http_usher_hide(ngx_http_request_t *r, ngx_str_t *text,
     }
 
     return NGX_OK;
+}
+
+
+/* The value of the argument at p, if it has this name, however escaped. */
+
+static u_char *
+ngx_http_usher_argument(u_char *p, u_char *stop, ngx_str_t *name)
+{
+    u_char      c;
+    size_t      i;
+    ngx_int_t   n;
+
+    for (i = 0; i < name->len; i++) {
+
+        if (p == stop) {
+            return NULL;
+        }
+
+        c = *p++;
+
+        if (c == '%' && stop - p >= 2) {
+            n = ngx_hextoi(p, 2);
+
+            if (n != NGX_ERROR) {
+                c = (u_char) n;
+                p += 2;
+            }
+        }
+
+        if (ngx_tolower(c) != ngx_tolower(name->data[i])) {
+            return NULL;
+        }
+    }
+
+    return p < stop && *p == '=' ? p + 1 : NULL;
 }
 
 
@@ -192,9 +223,7 @@ ngx_http_usher_save(ngx_http_request_t *r, ngx_str_t *name, u_char *value,
 }
 
 
-/* Has _live_ or _test_ in it, however escaped. */
-
-static ngx_uint_t
+ngx_uint_t
 ngx_http_usher_like_key(u_char *value, size_t len)
 {
     size_t   n, max;

@@ -88,7 +88,7 @@ ngx_http_usher_auth_judge(ngx_http_request_t *r, ngx_http_usher_ctx_t *ctx,
 
         ulcf = ngx_http_get_module_loc_conf(r, ngx_http_usher_module);
 
-        if (ulcf->strip && ngx_http_usher_strip(r, ulcf) != NGX_OK) {
+        if (ulcf->strip && ngx_http_usher_strip(r, ulcf->sources) != NGX_OK) {
             return NGX_ERROR;
         }
     }

@@ -170,8 +170,12 @@ ngx_http_usher_auth_handler(ngx_http_request_t *r)
 
         ulcf = ngx_http_get_module_loc_conf(r, ngx_http_usher_module);
 
-        if (ulcf->strip && ngx_http_usher_strip(r, ulcf) != NGX_OK) {
-            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        if (ulcf->strip) {
+            if (ngx_http_usher_strip(r, ulcf->sources) != NGX_OK) {
+                return NGX_HTTP_INTERNAL_SERVER_ERROR;
+            }
+
+            ctx->stripped = 1;
         }
 
         return NGX_DECLINED;
@@ -691,6 +695,10 @@ ngx_http_usher_auth_merge_conf(ngx_conf_t *cf, void *parent, void *child)
     if (conf->enable != NGX_HTTP_USHER_AUTH_OFF) {
         ulcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_usher_module);
         ulcf->active = 1;
+
+        if (ngx_http_usher_add_headers(cf, ulcf->sources) != NGX_OK) {
+            return NGX_CONF_ERROR;
+        }
     }
 
     if (conf->scopes == NULL) {

@@ -7,7 +7,9 @@
  *
  * A credential is read from the list of headers, not from variables, so that
  * no variable caches it.  The header that carried it leaves that list as it
- * is read (usher_credential_strip), and in the log phase at the latest.
+ * is read (usher_credential_strip), and in the log phase at the latest: there
+ * what any usher_auth of the server may read is removed from requests that
+ * did not come to an access handler, or not in the location they end in.
  * Elements of the list never move, because r->headers_in points to some: a
  * part of the list is split instead.
  */
@@ -16,13 +18,15 @@
 #include "ngx_http_usher_request.h"
 
 
-#define ngx_http_usher_dash(c)  ((c) == '-' ? '_' : (c))
+#define ngx_http_usher_dash(c)   ((c) == '-' ? '_' : (c))
+#define ngx_http_usher_blank(c)  ((c) == ' ' || (c) == '\t')
 
 
 static ngx_int_t ngx_http_usher_take(ngx_http_usher_ctx_t *ctx,
     ngx_str_t *value);
 static ngx_uint_t ngx_http_usher_bearer(ngx_str_t *value);
 static void ngx_http_usher_trim(ngx_str_t *value);
+static ngx_uint_t ngx_http_usher_stray(ngx_str_t *value);
 static ngx_uint_t ngx_http_usher_named(ngx_table_elt_t *h, ngx_str_t *name);
 static ngx_int_t ngx_http_usher_headers(ngx_http_request_t *r,
     ngx_http_usher_ctx_t *ctx, ngx_http_usher_source_t *source,
@@ -39,6 +43,8 @@ static ngx_int_t ngx_http_usher_source(ngx_conf_t *cf,
     ngx_http_usher_source_t *source, ngx_str_t *name);
 static ngx_int_t ngx_http_usher_add_argument(ngx_conf_t *cf,
     ngx_str_t *name);
+static ngx_int_t ngx_http_usher_add_header(ngx_array_t *headers,
+    ngx_http_usher_source_t *source);
 
 
 ngx_int_t
@@ -84,6 +90,8 @@ ngx_http_usher_find_credential(ngx_http_request_t *r,
         }
     }
 
+    ctx->stripped = ulcf->strip;
+
     return found;
 }
 
@@ -120,7 +128,7 @@ ngx_http_usher_bearer(ngx_str_t *value)
 {
     if (value->len < 6
         || ngx_strncasecmp(value->data, (u_char *) "Bearer", 6) != 0
-        || (value->len > 6 && value->data[6] != ' '))
+        || (value->len > 6 && !ngx_http_usher_blank(value->data[6])))
     {
         return 0;
     }
@@ -137,14 +145,36 @@ ngx_http_usher_bearer(ngx_str_t *value)
 static void
 ngx_http_usher_trim(ngx_str_t *value)
 {
-    while (value->len && value->data[0] == ' ') {
+    while (value->len && ngx_http_usher_blank(value->data[0])) {
         value->data++;
         value->len--;
     }
 
-    while (value->len && value->data[value->len - 1] == ' ') {
+    while (value->len && ngx_http_usher_blank(value->data[value->len - 1])) {
         value->len--;
     }
+}
+
+
+/*
+ * Whether the last word looks like a key: one that was sent without a scheme,
+ * or with a wrong one, admits nobody, but is a key all the same.
+ */
+
+static ngx_uint_t
+ngx_http_usher_stray(ngx_str_t *value)
+{
+    u_char  *p, *last;
+
+    last = value->data + value->len;
+
+    for (p = last; p > value->data; p--) {
+        if (ngx_http_usher_blank(p[-1])) {
+            break;
+        }
+    }
+
+    return ngx_http_usher_like_key(p, last - p);
 }
 
 
@@ -180,7 +210,7 @@ ngx_http_usher_headers(ngx_http_request_t *r, ngx_http_usher_ctx_t *ctx,
 {
     ngx_int_t         rc;
     ngx_str_t         value;
-    ngx_uint_t        i;
+    ngx_uint_t        i, mine;
     ngx_list_part_t  *part, *prev;
     ngx_table_elt_t  *h;
 
@@ -205,20 +235,18 @@ ngx_http_usher_headers(ngx_http_request_t *r, ngx_http_usher_ctx_t *ctx,
             }
 
             value = h->value;
+            ngx_http_usher_trim(&value);
 
-            if (source->from == NGX_HTTP_USHER_FROM_HEADER) {
-                ngx_http_usher_trim(&value);
+            mine = source->from == NGX_HTTP_USHER_FROM_HEADER
+                   || ngx_http_usher_bearer(&value);
 
-            } else if (!ngx_http_usher_bearer(&value)) {
-                i++;
-                continue;
-            }
-
-            if (ctx != NULL && ngx_http_usher_take(ctx, &value) != NGX_OK) {
+            if (mine && ctx != NULL
+                && ngx_http_usher_take(ctx, &value) != NGX_OK)
+            {
                 rc = NGX_DECLINED;
             }
 
-            if (!strip) {
+            if (!strip || (!mine && !ngx_http_usher_stray(&value))) {
                 i++;
                 continue;
             }
@@ -323,14 +351,14 @@ ngx_http_usher_find_variable(ngx_http_request_t *r, ngx_http_usher_ctx_t *ctx,
 
 
 ngx_int_t
-ngx_http_usher_strip(ngx_http_request_t *r, ngx_http_usher_loc_conf_t *ulcf)
+ngx_http_usher_strip(ngx_http_request_t *r, ngx_array_t *sources)
 {
     ngx_uint_t                i;
     ngx_http_usher_source_t  *source;
 
-    source = ulcf->sources->elts;
+    source = sources->elts;
 
-    for (i = 0; i < ulcf->sources->nelts; i++) {
+    for (i = 0; i < sources->nelts; i++) {
 
         if (source[i].from != NGX_HTTP_USHER_FROM_BEARER
             && source[i].from != NGX_HTTP_USHER_FROM_HEADER)
@@ -344,6 +372,25 @@ ngx_http_usher_strip(ngx_http_request_t *r, ngx_http_usher_loc_conf_t *ulcf)
     }
 
     return NGX_OK;
+}
+
+
+void
+ngx_http_usher_strip_logged(ngx_http_request_t *r)
+{
+    ngx_http_usher_srv_conf_t   *uscf;
+    ngx_http_usher_main_conf_t  *umcf;
+
+    /* before the first phase the server may not have been found yet */
+
+    if (r->phase_handler == 0) {
+        umcf = ngx_http_get_module_main_conf(r, ngx_http_usher_module);
+        (void) ngx_http_usher_strip(r, &umcf->headers);
+        return;
+    }
+
+    uscf = ngx_http_get_module_srv_conf(r, ngx_http_usher_module);
+    (void) ngx_http_usher_strip(r, &uscf->headers);
 }
 
 
@@ -572,6 +619,67 @@ ngx_http_usher_add_argument(ngx_conf_t *cf, ngx_str_t *name)
     }
 
     *argument = *name;
+
+    return NGX_OK;
+}
+
+
+/* Where usher_auth is on: the headers that must not be logged. */
+
+ngx_int_t
+ngx_http_usher_add_headers(ngx_conf_t *cf, ngx_array_t *sources)
+{
+    ngx_uint_t                   i;
+    ngx_http_usher_source_t     *source;
+    ngx_http_usher_srv_conf_t   *uscf;
+    ngx_http_usher_main_conf_t  *umcf;
+
+    umcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_usher_module);
+    uscf = ngx_http_conf_get_module_srv_conf(cf, ngx_http_usher_module);
+
+    source = sources->elts;
+
+    for (i = 0; i < sources->nelts; i++) {
+
+        if (source[i].from != NGX_HTTP_USHER_FROM_BEARER
+            && source[i].from != NGX_HTTP_USHER_FROM_HEADER)
+        {
+            continue;
+        }
+
+        if (ngx_http_usher_add_header(&umcf->headers, &source[i]) != NGX_OK
+            || ngx_http_usher_add_header(&uscf->headers, &source[i])
+               != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_usher_add_header(ngx_array_t *headers,
+    ngx_http_usher_source_t *source)
+{
+    ngx_uint_t                i;
+    ngx_http_usher_source_t  *header;
+
+    header = headers->elts;
+
+    for (i = 0; i < headers->nelts; i++) {
+        if (header[i].index == source->index) {
+            return NGX_OK;
+        }
+    }
+
+    header = ngx_array_push(headers);
+    if (header == NULL) {
+        return NGX_ERROR;
+    }
+
+    *header = *source;
 
     return NGX_OK;
 }

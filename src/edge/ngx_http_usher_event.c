@@ -63,12 +63,13 @@ ngx_http_usher_event_handler(ngx_http_request_t *r)
     }
 
     /*
-     * With usher_credential_strip off, here or where the request came from,
-     * the key is there; the log is next.
+     * The log is next, and the key is still there with usher_credential_strip
+     * off, in a request that ended before access, or that came from a location
+     * which looks for it elsewhere.
      */
 
-    if (ctx != NULL && ctx->found && (!ulcf->strip || r->internal)) {
-        (void) ngx_http_usher_strip(r, ulcf);
+    if (ctx == NULL || !ctx->stripped || r->internal) {
+        ngx_http_usher_strip_logged(r);
     }
 
     return NGX_OK;

@@ -535,7 +535,10 @@ ngx_http_usher_create_main_conf(ngx_conf_t *cf)
     }
 
     if (ngx_array_init(&conf->arguments, cf->pool, 1, sizeof(ngx_str_t))
-        != NGX_OK)
+        != NGX_OK
+        || ngx_array_init(&conf->headers, cf->pool, 2,
+                          sizeof(ngx_http_usher_source_t))
+           != NGX_OK)
     {
         return NULL;
     }
@@ -572,7 +575,10 @@ ngx_http_usher_create_srv_conf(ngx_conf_t *cf)
     }
 
     if (ngx_array_init(&conf->arguments, cf->pool, 1, sizeof(ngx_str_t))
-        != NGX_OK)
+        != NGX_OK
+        || ngx_array_init(&conf->headers, cf->pool, 2,
+                          sizeof(ngx_http_usher_source_t))
+           != NGX_OK)
     {
         return NULL;
     }

@@ -57,6 +57,7 @@ typedef struct {
     ngx_str_t                node;        /* the same, escaped for an event */
     unsigned                 plan:1;      /* $usher_plan is used */
     ngx_array_t              arguments;   /* ngx_str_t; those of all servers */
+    ngx_array_t              headers;     /* the same of ->headers */
     ngx_http_usher_need_t    zone;
     ngx_http_usher_need_t    redis;
 } ngx_http_usher_main_conf_t;
@@ -64,6 +65,8 @@ typedef struct {
 
 typedef struct {
     ngx_array_t              arguments;   /* ngx_str_t; may hold keys */
+    ngx_array_t              headers;     /* ngx_http_usher_source_t that an
+                                             usher_auth of it reads */
 } ngx_http_usher_srv_conf_t;
 
 
@@ -135,8 +138,13 @@ ngx_int_t ngx_http_usher_find_credential(ngx_http_request_t *r,
     ngx_http_usher_ctx_t *ctx);
 
 /* Removes headers that carry a credential, and what variables cached. */
-ngx_int_t ngx_http_usher_strip(ngx_http_request_t *r,
-    ngx_http_usher_loc_conf_t *ulcf);
+ngx_int_t ngx_http_usher_strip(ngx_http_request_t *r, ngx_array_t *sources);
+
+/* Log phase: the same, of all that the server has usher_auth look at. */
+void ngx_http_usher_strip_logged(ngx_http_request_t *r);
+
+/* usher_auth is on in a location with these sources. */
+ngx_int_t ngx_http_usher_add_headers(ngx_conf_t *cf, ngx_array_t *sources);
 
 
 /* ---- ngx_http_usher_digest.c */
@@ -154,6 +162,9 @@ ngx_int_t ngx_http_usher_hide_arguments(ngx_http_request_t *r);
 
 /* Log phase: the same for a request that never came to that phase. */
 void ngx_http_usher_hide_refused(ngx_http_request_t *r);
+
+/* Has _live_ or _test_ in it, however escaped. */
+ngx_uint_t ngx_http_usher_like_key(u_char *value, size_t len);
 
 
 /* ---- ngx_http_usher_record.c */
