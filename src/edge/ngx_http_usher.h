@@ -28,14 +28,23 @@
  * Counters, one line each: name (as in usher_metrics, usher_<name>_total)
  * and help.  Kept per worker in the zone, added up on reading, so counting
  * takes no lock.
+ *
+ * Those of requests_* add up to the requests that usher_auth or usher_limit
+ * looked at: each is in one of them, by its last verdict, when it is logged.
+ * The first is of those without any.
  */
 #define NGX_HTTP_USHER_COUNTERS(_)                                            \
+    _(requests_passed, "Requests without usher_auth, within their limits.")   \
     _(requests_admitted, "Requests that auth admitted.")                      \
+    _(requests_anonymous, "Requests that may and did come without a key.")    \
+    _(requests_dry_run, "Requests that only a dry run let pass.")             \
     _(requests_unauthorized, "Requests answered 401.")                        \
     _(requests_forbidden, "Requests answered 403.")                           \
-    _(requests_invalid, "Requests answered 400.")                             \
+    _(requests_invalid, "Requests answered 400: two keys.")                   \
+    _(requests_throttled, "Requests answered 429: too many bad keys.")        \
     _(requests_limited, "Requests over a limit.")                             \
     _(requests_unknown, "Requests answered 503: record cannot be known.")     \
+    _(requests_denied, "Requests answered 503: journal full.")                \
     _(auth_failures_limited, "Bad keys refused by the failure limiter.")      \
     _(directory_hits, "Look-ups answered by the zone.")                       \
     _(directory_negatives, "Look-ups answered by a negative.")                \
@@ -77,6 +86,10 @@ extern ngx_http_usher_counters_t  *ngx_http_usher_counters;
 
 #define ngx_http_usher_count(name)       (ngx_http_usher_counters->name++)
 #define ngx_http_usher_add(name, n)      (ngx_http_usher_counters->name += (n))
+
+/* The last verdict on a request so far: a counter of requests_*. */
+#define ngx_http_usher_verdict(ctx, name)                                     \
+    ((ctx)->verdict = offsetof(ngx_http_usher_counters_t, name))
 
 /* Adds up the counters of all workers, the dead ones included. */
 void ngx_http_usher_counters_sum(ngx_http_usher_counters_t *sum);
@@ -417,7 +430,7 @@ typedef struct {
     unsigned                 reserved:1;     /* journal has room for it */
     unsigned                 failed:1;       /* failure limiter was charged */
     unsigned                 throttled:1;    /* and was over its rate */
-    unsigned                 counted:1;      /* in requests_admitted */
+    unsigned                 private:1;      /* its answer says so */
     unsigned                 dry:1;          /* auth would have refused */
     unsigned                 plan_charged:1; /* policies of the plan were */
     unsigned                 limited:1;      /* a limit refused it */
@@ -425,6 +438,7 @@ typedef struct {
     ngx_http_usher_auth_e    auth;
     ngx_http_usher_auth_e    bad;            /* of the credential alone */
     ngx_http_usher_limit_e   limit;
+    size_t                   verdict;        /* ngx_http_usher_verdict() */
     ngx_uint_t               units;          /* charged by the plan */
     ngx_uint_t               turn;           /* the worker's, and the time, */
     ngx_msec_t               when;           /* when key was looked up */

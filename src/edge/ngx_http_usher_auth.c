@@ -30,6 +30,8 @@ static void ngx_http_usher_auth_failure(ngx_http_request_t *r,
 static ngx_http_usher_auth_e ngx_http_usher_auth_rules(ngx_http_request_t *r,
     ngx_http_usher_key_t *key, ngx_http_usher_auth_conf_t *lcf);
 static ngx_uint_t ngx_http_usher_auth_scope(ngx_str_t *scope, ngx_str_t *list);
+static void ngx_http_usher_auth_verdict(ngx_http_usher_ctx_t *ctx,
+    ngx_uint_t status);
 static ngx_int_t ngx_http_usher_auth_challenge(ngx_http_request_t *r,
     ngx_http_usher_auth_conf_t *lcf, ngx_http_usher_refusal_t *refusal);
 
@@ -354,36 +356,21 @@ ngx_http_usher_auth_refuse(ngx_http_request_t *r, ngx_http_usher_ctx_t *ctx,
                   ctx->key ? ctx->key->id : (uint64_t) 0);
 
     if (lcf->dry_run) {
+        ngx_http_usher_verdict(ctx, requests_dry_run);
         ctx->rules = lcf;
         return NGX_DECLINED;
     }
 
     clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
 
-    switch (refusal->status) {
-
-    case NGX_HTTP_UNAUTHORIZED:
-        ngx_http_usher_count(requests_unauthorized);
-        break;
-
-    case NGX_HTTP_FORBIDDEN:
-        ngx_http_usher_count(requests_forbidden);
-        break;
-
-    case NGX_HTTP_BAD_REQUEST:
-        ngx_http_usher_count(requests_invalid);
-        break;
-
-    case NGX_HTTP_SERVICE_UNAVAILABLE:
-        ngx_http_usher_count(requests_unknown);
-        break;
-    }
-
     if (clcf->satisfy == NGX_HTTP_SATISFY_ANY
         && refusal->status != NGX_HTTP_UNAUTHORIZED)
     {
+        ngx_http_usher_verdict(ctx, requests_forbidden);
         return NGX_HTTP_FORBIDDEN;
     }
+
+    ngx_http_usher_auth_verdict(ctx, refusal->status);
 
     if (ngx_http_usher_auth_challenge(r, lcf, refusal) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
@@ -417,6 +404,33 @@ ngx_http_usher_auth_refuse(ngx_http_request_t *r, ngx_http_usher_ctx_t *ctx,
     problem.reason = *ngx_http_usher_auth_word(ctx);
 
     return ngx_http_usher_problem(r, &problem);
+}
+
+
+static void
+ngx_http_usher_auth_verdict(ngx_http_usher_ctx_t *ctx, ngx_uint_t status)
+{
+    switch (status) {
+
+    case NGX_HTTP_UNAUTHORIZED:
+        ngx_http_usher_verdict(ctx, requests_unauthorized);
+        break;
+
+    case NGX_HTTP_FORBIDDEN:
+        ngx_http_usher_verdict(ctx, requests_forbidden);
+        break;
+
+    case NGX_HTTP_BAD_REQUEST:
+        ngx_http_usher_verdict(ctx, requests_invalid);
+        break;
+
+    case NGX_HTTP_TOO_MANY_REQUESTS:
+        ngx_http_usher_verdict(ctx, requests_throttled);
+        break;
+
+    default: /* NGX_HTTP_SERVICE_UNAVAILABLE */
+        ngx_http_usher_verdict(ctx, requests_unknown);
+    }
 }
 
 

@@ -29,7 +29,8 @@
 
 
 static ngx_int_t ngx_http_usher_auth_handler(ngx_http_request_t *r);
-static ngx_int_t ngx_http_usher_auth_private(ngx_http_request_t *r);
+static ngx_int_t ngx_http_usher_auth_private(ngx_http_request_t *r,
+    ngx_http_usher_ctx_t *ctx);
 static ngx_uint_t ngx_http_usher_auth_preflight(ngx_http_request_t *r);
 static ngx_int_t ngx_http_usher_auth_precontent(ngx_http_request_t *r);
 static ngx_int_t ngx_http_usher_auth_reserve(ngx_http_request_t *r);
@@ -165,6 +166,7 @@ ngx_http_usher_auth_handler(ngx_http_request_t *r)
 
     if (lcf->preflight && ngx_http_usher_auth_preflight(r)) {
         ctx->auth = NGX_HTTP_USHER_AUTH_ANONYMOUS;
+        ngx_http_usher_verdict(ctx, requests_anonymous);
 
         /* nobody asks for a key here, so it is not for others either */
 
@@ -195,19 +197,24 @@ ngx_http_usher_auth_handler(ngx_http_request_t *r)
 
     case NGX_HTTP_USHER_AUTH_OK:
 
-        if (!ctx->counted) {
-            ctx->counted = 1;
-            ngx_http_usher_count(requests_admitted);
+        /* who was refused is not admitted by an error page */
 
-            if (ctx->queried && ngx_http_usher_auth_private(r) != NGX_OK) {
-                return NGX_HTTP_INTERNAL_SERVER_ERROR;
-            }
+        if (!r->error_page) {
+            ngx_http_usher_verdict(ctx, requests_admitted);
+        }
+
+        if (ctx->queried && ngx_http_usher_auth_private(r, ctx) != NGX_OK) {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
         }
 
         ctx->rules = lcf;
         return NGX_OK;
 
     case NGX_HTTP_USHER_AUTH_ANONYMOUS:
+        if (!r->error_page) {
+            ngx_http_usher_verdict(ctx, requests_anonymous);
+        }
+
         ctx->rules = lcf;
         return NGX_DECLINED;
 
@@ -220,10 +227,16 @@ ngx_http_usher_auth_handler(ngx_http_request_t *r)
 /* RFC 6750: what a key in the query was answered with is not for others. */
 
 static ngx_int_t
-ngx_http_usher_auth_private(ngx_http_request_t *r)
+ngx_http_usher_auth_private(ngx_http_request_t *r, ngx_http_usher_ctx_t *ctx)
 {
     static ngx_str_t  name = ngx_string("Cache-Control");
     static ngx_str_t  value = ngx_string("private");
+
+    if (ctx->private) {
+        return NGX_OK;
+    }
+
+    ctx->private = 1;
 
     return ngx_http_usher_header(r, &name, &value) ? NGX_OK : NGX_ERROR;
 }
@@ -284,6 +297,11 @@ ngx_http_usher_auth_precontent(ngx_http_request_t *r)
         /* admitted, be it by another module under "satisfy any" */
 
         if (ctx != NULL && lcf->enable != NGX_HTTP_USHER_AUTH_OFF) {
+
+            if (ctx->rules == NULL && !r->error_page) {
+                ngx_http_usher_verdict(ctx, requests_anonymous);
+            }
+
             ctx->rules = lcf;
         }
 
@@ -339,6 +357,8 @@ ngx_http_usher_auth_reserve(ngx_http_request_t *r)
         ctx->reserved = 1;
         return NGX_DECLINED;
     }
+
+    ngx_http_usher_verdict(ctx, requests_denied);
 
     if (ngx_http_usher_retry_after(r, 1) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;

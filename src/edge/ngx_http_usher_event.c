@@ -46,6 +46,7 @@ static u_char *ngx_http_usher_event_client(ngx_http_request_t *r, u_char *p,
 ngx_int_t
 ngx_http_usher_event_handler(ngx_http_request_t *r)
 {
+    uint64_t                   *verdict;
     ngx_http_usher_ctx_t       *ctx;
     ngx_http_usher_loc_conf_t  *ulcf;
 
@@ -58,8 +59,17 @@ ngx_http_usher_event_handler(ngx_http_request_t *r)
 
     /* log_subrequest brings subrequests here, which are no events */
 
-    if (r == r->main && ngx_http_usher_event_wanted(r, ulcf, ctx)) {
-        ngx_http_usher_event(r, ulcf, ctx);
+    if (r == r->main) {
+
+        if (ctx != NULL && ctx->evented) {
+            verdict = (uint64_t *) ((u_char *) ngx_http_usher_counters
+                                    + ctx->verdict);
+            *verdict += 1;
+        }
+
+        if (ngx_http_usher_event_wanted(r, ulcf, ctx)) {
+            ngx_http_usher_event(r, ulcf, ctx);
+        }
     }
 
     /*

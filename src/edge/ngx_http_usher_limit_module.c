@@ -242,7 +242,6 @@ ngx_http_usher_limit_charged(ngx_http_usher_ctx_t *ctx,
 
         if (c->bit == -1) {
             ctx->plan_charged = 1;
-            ctx->units = c->cost;
 
         } else {
             ctx->charged[c->bit / 64] |= (uint64_t) 1 << c->bit % 64;
@@ -250,6 +249,10 @@ ngx_http_usher_limit_charged(ngx_http_usher_ctx_t *ctx,
 
         if (c->denied) {
             ctx->limit = NGX_HTTP_USHER_LIMIT_DRY_RUN;
+            ngx_http_usher_verdict(ctx, requests_dry_run);
+
+        } else if (c->bit == -1) {
+            ctx->units = c->cost;
         }
     }
 }

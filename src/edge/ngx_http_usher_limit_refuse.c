@@ -64,7 +64,7 @@ ngx_http_usher_limit_refuse(ngx_http_request_t *r, ngx_http_usher_ctx_t *ctx,
     ctx->limit = NGX_HTTP_USHER_LIMIT_REJECTED;
     ctx->limited = 1;
 
-    ngx_http_usher_count(requests_limited);
+    ngx_http_usher_verdict(ctx, requests_limited);
 
     ngx_memzero(&problem, sizeof(ngx_http_usher_problem_t));
 
@@ -183,7 +183,7 @@ ngx_http_usher_limit_unavailable(ngx_http_request_t *r,
     ctx->limit = NGX_HTTP_USHER_LIMIT_UNAVAILABLE;
     ctx->limited = 1;
 
-    ngx_http_usher_count(requests_unknown);
+    ngx_http_usher_verdict(ctx, requests_unknown);
 
     if (ngx_http_usher_retry_after(r, 1) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
