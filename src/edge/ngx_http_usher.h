@@ -18,6 +18,7 @@
 
 #include "usher_key.h"
 #include "usher_event.h"
+#include "usher_gcra.h"
 #include "usher_stream.h"
 
 
@@ -212,7 +213,7 @@ typedef struct {
     ngx_str_t      name;             /* points into the plan's text */
     uint64_t       quota;            /* units per window */
     uint64_t       window;           /* seconds */
-    uint64_t       burst;            /* units on top of the pace; >= 1 */
+    usher_gcra_t   gcra;             /* the same; interval 0: impossible */
     ngx_uint_t     scope;            /* NGX_HTTP_USHER_SCOPE_* */
     ngx_uint_t     bucket;           /* scope key: index into tat */
 } ngx_http_usher_policy_t;
@@ -448,7 +449,7 @@ typedef struct {
     ngx_str_t                violated;       /* limits that refused */
     u_char                   digest[USHER_KEY_DIGEST];
     ngx_http_usher_key_t    *key;            /* NULL until known */
-    ngx_http_usher_plan_t   *plan;           /* NULL until known */
+    ngx_str_t                plan;           /* its name; empty until known */
     ngx_http_usher_saved_t  *saved;          /* keys taken out of arguments */
     void                    *rules;          /* of auth, that let it in */
     void                    *module_data[4]; /* license, ... */

@@ -197,7 +197,7 @@ ngx_http_usher_auth_plan(ngx_http_request_t *r, ngx_http_usher_ctx_t *ctx)
         return NGX_OK;
     }
 
-    rc = ngx_http_usher_request_plan(r, ctx);
+    rc = ngx_http_usher_request_plan_name(r, ctx);
 
     /* no name is no reason to refuse */
 

@@ -491,9 +491,15 @@ ngx_http_usher_plan_unpack(u_char *buf, size_t len,
         policy->name.len = packed.name;
         policy->quota = packed.quota;
         policy->window = packed.window;
-        policy->burst = packed.burst;
         policy->scope = packed.scope;
         policy->bucket = packed.bucket;
+
+        if (usher_gcra_init(&policy->gcra, packed.quota, packed.window,
+                            packed.burst)
+            != 0)
+        {
+            policy->gcra.interval = 0;
+        }
 
         text += packed.name;
     }

@@ -133,12 +133,13 @@ ngx_http_usher_plan_charges(ngx_http_request_t *r, ngx_http_usher_ctx_t *ctx,
     uint64_t                  cost;
     ngx_int_t                 rc;
     ngx_uint_t                i;
+    ngx_http_usher_plan_t    *plan;
     ngx_http_usher_charge_t  *c;
     ngx_http_usher_policy_t  *policy;
 
-    rc = ngx_http_usher_request_plan(r, ctx);
+    rc = ngx_http_usher_request_plan(r, ctx, &plan);
 
-    if (rc != NGX_OK || ctx->plan == NULL) {
+    if (rc != NGX_OK || plan == NULL) {
         return rc;
     }
 
@@ -148,22 +149,20 @@ ngx_http_usher_plan_charges(ngx_http_request_t *r, ngx_http_usher_ctx_t *ctx,
         return rc == NGX_OK ? NGX_ERROR : rc;
     }
 
-    policy = ctx->plan->policies;
+    policy = plan->policies;
 
-    for (i = 0; i < ctx->plan->npolicies; i++) {
+    for (i = 0; i < plan->npolicies; i++) {
 
         c = &charges[*n];
 
-        if (usher_gcra_init(&c->gcra, policy[i].quota, policy[i].window,
-                            policy[i].burst)
-            != 0)
-        {
+        if (policy[i].gcra.interval == 0) {
             ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
                           "usher: policy \"%V\" of plan \"%V\" is impossible",
-                          &policy[i].name, &ctx->plan->name);
+                          &policy[i].name, &plan->name);
             return NGX_BUSY;
         }
 
+        c->gcra = policy[i].gcra;
         c->word = ngx_http_usher_policy_word(ctx->key, &policy[i]);
         c->name = policy[i].name;
         c->name.len = ngx_min(c->name.len, NGX_HTTP_USHER_NAME_MAX);

@@ -19,8 +19,6 @@
 
 static ngx_int_t ngx_http_usher_keep_key(ngx_http_request_t *r,
     ngx_http_usher_ctx_t *ctx, ngx_http_usher_key_t *key);
-static ngx_int_t ngx_http_usher_keep_plan(ngx_http_request_t *r,
-    ngx_http_usher_ctx_t *ctx, ngx_http_usher_plan_t *plan);
 
 
 /* Moves with each look-up of a key. */
@@ -118,74 +116,51 @@ ngx_http_usher_request_words(ngx_http_request_t *r, ngx_http_usher_ctx_t *ctx)
 
 
 ngx_int_t
-ngx_http_usher_request_plan(ngx_http_request_t *r, ngx_http_usher_ctx_t *ctx)
+ngx_http_usher_request_plan(ngx_http_request_t *r, ngx_http_usher_ctx_t *ctx,
+    ngx_http_usher_plan_t **plan)
+{
+    ngx_int_t  rc;
+
+    if (ctx->key->plan_id == 0) {
+        *plan = NULL;
+        return NGX_OK;
+    }
+
+    rc = ngx_http_usher_directory_plan(r, ctx->key->plan_id, plan);
+
+    if (rc == NGX_OK || rc == NGX_AGAIN || rc == NGX_ERROR) {
+        return rc;
+    }
+
+    /* a plan that a key has exists: it has not arrived yet */
+
+    return NGX_BUSY;
+}
+
+
+ngx_int_t
+ngx_http_usher_request_plan_name(ngx_http_request_t *r,
+    ngx_http_usher_ctx_t *ctx)
 {
     ngx_int_t               rc;
     ngx_http_usher_plan_t  *plan;
 
-    if (ctx->plan != NULL || ctx->key->plan_id == 0) {
+    if (ctx->plan.len) {
         return NGX_OK;
     }
 
-    rc = ngx_http_usher_directory_plan(r, ctx->key->plan_id, &plan);
+    rc = ngx_http_usher_request_plan(r, ctx, &plan);
 
-    switch (rc) {
-
-    case NGX_OK:
-        return ngx_http_usher_keep_plan(r, ctx, plan);
-
-    case NGX_AGAIN:
-    case NGX_ERROR:
+    if (rc != NGX_OK || plan == NULL) {
         return rc;
-
-    default:
-
-        /* a plan that a key has exists: it has not arrived yet */
-
-        return NGX_BUSY;
-    }
-}
-
-
-static ngx_int_t
-ngx_http_usher_keep_plan(ngx_http_request_t *r, ngx_http_usher_ctx_t *ctx,
-    ngx_http_usher_plan_t *plan)
-{
-    u_char                 *p;
-    size_t                  len;
-    ngx_uint_t              i;
-    ngx_http_usher_plan_t  *copy;
-
-    len = plan->name.len;
-
-    for (i = 0; i < plan->npolicies; i++) {
-        len += plan->policies[i].name.len;
     }
 
-    copy = ngx_palloc(r->pool, offsetof(ngx_http_usher_plan_t, policies)
-                               + plan->npolicies
-                                 * sizeof(ngx_http_usher_policy_t)
-                               + len);
-    if (copy == NULL) {
+    ctx->plan.data = ngx_pstrdup(r->pool, &plan->name);
+    if (ctx->plan.data == NULL) {
         return NGX_ERROR;
     }
 
-    ngx_memcpy(copy, plan, offsetof(ngx_http_usher_plan_t, policies)
-                           + plan->npolicies
-                             * sizeof(ngx_http_usher_policy_t));
-
-    p = (u_char *) &copy->policies[plan->npolicies];
-
-    copy->name.data = p;
-    p = ngx_cpymem(p, plan->name.data, plan->name.len);
-
-    for (i = 0; i < plan->npolicies; i++) {
-        copy->policies[i].name.data = p;
-        p = ngx_cpymem(p, plan->policies[i].name.data,
-                       plan->policies[i].name.len);
-    }
-
-    ctx->plan = copy;
+    ctx->plan.len = plan->name.len;
 
     return NGX_OK;
 }

@@ -178,10 +178,14 @@ ngx_int_t ngx_http_usher_request_words(ngx_http_request_t *r,
     ngx_http_usher_ctx_t *ctx);
 
 /*
- * Looks up ctx->plan, which stays NULL if the key has none: NGX_OK, NGX_AGAIN,
- * NGX_BUSY (cannot be known now) or NGX_ERROR.
+ * The plan of ctx->key, NULL if it has none, until the end of this turn of the
+ * event loop: NGX_OK, NGX_AGAIN, NGX_BUSY (cannot be known now) or NGX_ERROR.
  */
 ngx_int_t ngx_http_usher_request_plan(ngx_http_request_t *r,
+    ngx_http_usher_ctx_t *ctx, ngx_http_usher_plan_t **plan);
+
+/* The same; its name is kept as ctx->plan. */
+ngx_int_t ngx_http_usher_request_plan_name(ngx_http_request_t *r,
     ngx_http_usher_ctx_t *ctx);
 
 

@@ -167,11 +167,11 @@ ngx_http_usher_plan_name(ngx_http_request_t *r, ngx_http_variable_value_t *v,
 
     ctx = ngx_http_usher_ctx(r, 0);
 
-    if (ctx == NULL || ctx->plan == NULL || !ngx_http_usher_proven(ctx)) {
+    if (ctx == NULL || ctx->plan.len == 0 || !ngx_http_usher_proven(ctx)) {
         return ngx_http_usher_text(r, v, NULL);
     }
 
-    return ngx_http_usher_text(r, v, &ctx->plan->name);
+    return ngx_http_usher_text(r, v, &ctx->plan);
 }
 
 
