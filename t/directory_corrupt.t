@@ -6,6 +6,8 @@ use lib 't/lib';
 use Usher::Test;
 use Usher::Directory;
 
+use Digest::SHA qw(sha256_hex);
+
 
 my $t = Usher::Test->new;
 
@@ -59,7 +61,25 @@ is(status($t, $key), 503, 'of another lineage');
 
 $t->signal('directory', 'CONT');
 $t->wait_for(sub { status($t, $key) == 200 }, 'usherd wrote it again');
-like($t->error_log, qr/\Q$id\E of the directory is whole again/, 'said');
+like($t->error_log, qr/\Q$id\E of the directory can be read again/, 'said');
+
+# one that goes before it was mended does not keep others out of the log
+
+$t->signal('directory', 'STOP');
+my @broken = map { key_new($t) } 1 .. 2;
+
+for my $broken (@broken) {
+    my $name = 'key:' . sha256_hex($broken->{key});
+
+    $t->redis_cli('set', "usher:d:$name", 'nonsense');
+    is(status($t, $broken), 503, 'corrupt');
+    like($t->error_log, qr/record $name of the directory cannot be read/,
+         'said');
+    $t->redis_cli('del', "usher:d:$name");
+    is(status($t, $broken), 401, 'gone');
+}
+
+$t->signal('directory', 'CONT');
 
 # without ready nothing is known to be absent
 

@@ -114,8 +114,11 @@ extern ngx_http_usher_figures_t  *ngx_http_usher_figures;
 #define NGX_HTTP_USHER_KIND_PLAN  1
 #define NGX_HTTP_USHER_KINDS      8
 
-/* Words that count changes, by a hash of the record: see the directory. */
+/* Words of changes, by a hash of the record: see the directory. */
 #define NGX_HTTP_USHER_TICKETS    4096
+
+/* Generations of which it is known when they ended. */
+#define NGX_HTTP_USHER_RAISES     8
 
 
 /*
@@ -155,14 +158,19 @@ typedef struct {
 
     ngx_atomic_t  beat;              /* hash of the last heartbeat's text */
     ngx_atomic_t  lineage;           /* that change_id counts in; 0: none */
-    ngx_atomic_t  raised;            /* monotonic msec generation last rose */
-    ngx_atomic_t  refused;           /* 1: this Redis may evict records */
-    ngx_atomic_t  corrupt;           /* 1: a corrupt record was reported */
+    ngx_atomic_t  refused;           /* 1: this Redis may evict records,
+                                        2: it does not say whether */
+    ngx_atomic_t  said;              /* bits: troubles that stand in the log */
+    ngx_atomic_t  corrupt;           /* record last reported as such, and
+                                        when; 0: none */
     ngx_atomic_t  reader;            /* pid of the worker that reads changes */
     ngx_atomic_t  reader_at;         /* monotonic msec it last said so */
     ngx_atomic_t  misses;            /* budget of the node: arrival time, ns */
     ngx_atomic_t  epoch[NGX_HTTP_USHER_KINDS];      /* of negatives */
-    ngx_atomic_t  changed[NGX_HTTP_USHER_TICKETS];  /* changes seen */
+    ngx_atomic_t  raised[NGX_HTTP_USHER_RAISES];    /* monotonic msec at which
+                                        generation i, modulo, ended */
+    ngx_atomic_t  changed[NGX_HTTP_USHER_TICKETS];  /* tickets: how often,
+                                        and msec of the last, in 40 bits */
     ngx_http_usher_process_t  process[NGX_HTTP_USHER_PROCESSES];
 } ngx_http_usher_shared_t;
 

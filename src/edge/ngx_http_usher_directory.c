@@ -13,8 +13,12 @@
  * ngx_http_usher_directory_changes.c) moves shared->heartbeat when usherd's
  * sign of life moved.  2 s without one the stale clock of each kind starts;
  * until it has run out the zone's records serve, after it nothing is known.
- * A record of an older generation is asked for again before it serves,
- * unless Redis is away: then it serves within stale.
+ *
+ * An outdated record (of an older generation, or changed since without that
+ * anything was taken away) is asked for again before it serves, whether there
+ * is a heartbeat or not.  Only while Redis does not answer it serves as it is,
+ * until stale has passed since it became outdated.  What was taken away is
+ * dropped, and never serves.
  */
 
 
@@ -153,7 +157,8 @@ ngx_http_usher_directory_key(ngx_http_request_t *r,
         id.len = NGX_HTTP_USHER_ID_MAX;
 
         rc = ngx_http_usher_wait(r, d, NGX_HTTP_USHER_KIND_KEY, &id, digest,
-                                 cell == NGX_HTTP_USHER_CELL_FOUND);
+                                 cell == NGX_HTTP_USHER_CELL_FOUND
+                                 ? &found : NULL);
     }
 
     if (rc == NGX_OK && key->state == NGX_HTTP_USHER_KEY_ROTATED) {
@@ -207,7 +212,8 @@ ngx_http_usher_directory_plan(ngx_http_request_t *r, uint64_t id,
         name.len = ngx_sprintf(text, "%uL", id) - text;
 
         rc = ngx_http_usher_wait(r, d, NGX_HTTP_USHER_KIND_PLAN, &name, NULL,
-                                 cell == NGX_HTTP_USHER_CELL_FOUND);
+                                 cell == NGX_HTTP_USHER_CELL_FOUND
+                                 ? &memo->found : NULL);
     }
 
     return rc;
@@ -343,6 +349,8 @@ ngx_http_usher_directory_connected(void *data)
 {
     ngx_http_usher_directory_t *d = data;
 
+    d->hangs = 0;
+
     if (!ngx_queue_empty(&d->queued)) {
         ngx_http_usher_fetch_pace(&d->pace);
     }
@@ -453,7 +461,6 @@ ngx_http_usher_directory_begin(ngx_http_usher_directory_t *d)
      */
 
     (void) ngx_atomic_cmp_set(&shared->generation, 0, 1);
-    (void) ngx_atomic_cmp_set(&shared->raised, 0, ngx_current_msec);
     (void) ngx_atomic_cmp_set(&shared->heartbeat, 0,
                               ngx_current_msec - NGX_HTTP_USHER_FRESH - 1);
 

@@ -40,7 +40,8 @@ typedef struct {
     ngx_queue_t                       asked;     /* commands on their way */
     ngx_queue_t                       fetches[256];
     ngx_uint_t                        nwaiting;
-    ngx_uint_t                        npoor;     /* of these beyond budget */
+    ngx_uint_t                        npoor;     /* of these, of addresses
+                                                    beyond their budget */
 
     ngx_event_t                       resume;    /* posted */
     ngx_event_t                       deadline;  /* of the first waiter */
@@ -48,7 +49,14 @@ typedef struct {
     ngx_event_t                       renew;     /* the reader's lease */
 
     ngx_msec_t                        checked;   /* policy was looked at */
+    ngx_msec_t                        retry;     /* after an error: no round
+                                                    before this time */
+    ngx_msec_t                        backoff;   /* msec; 0: no error */
     unsigned                          working:1; /* reader's round runs */
+    unsigned                          failed:1;  /* part of it was refused */
+    unsigned                          behind:1;  /* it left changes unread */
+    unsigned                          hangs:1;   /* Redis met a deadline, and
+                                                    has not answered since */
 } ngx_http_usher_directory_t;
 
 
@@ -63,11 +71,12 @@ extern ngx_http_usher_directory_t  ngx_http_usher_directory_data;
 
 /*
  * Suspends the request until the record was fetched: NGX_AGAIN.  NGX_OK: the
- * old one, if known, serves.  NGX_BUSY, NGX_ABORT: as the look-up says.
+ * outdated one that was found serves; NULL: there is none.  NGX_BUSY,
+ * NGX_ABORT: as the look-up says.
  */
 ngx_int_t ngx_http_usher_wait(ngx_http_request_t *r,
     ngx_http_usher_directory_t *d, ngx_uint_t kind, ngx_str_t *id,
-    u_char *digest, ngx_uint_t known);
+    u_char *digest, ngx_http_usher_fill_t *found);
 void ngx_http_usher_wait_answer(ngx_http_usher_directory_t *d,
     ngx_queue_t *waiters, ngx_uint_t failed);
 void ngx_http_usher_wait_resume(ngx_event_t *ev);
@@ -105,9 +114,15 @@ ngx_int_t ngx_http_usher_fetch_send(ngx_http_usher_directory_t *d,
 void ngx_http_usher_fetch_pace(ngx_event_t *ev);
 void ngx_http_usher_fetch_abandon(ngx_http_usher_directory_t *d);
 
-/* The word that counts changes of this record (of all with its hash). */
+/*
+ * The word that tells changes of this record (of all with its hash): it moves
+ * with each, and knows when the last one was.
+ */
 ngx_atomic_t *ngx_http_usher_ticket(ngx_http_usher_shared_t *shared,
     ngx_uint_t kind, ngx_str_t *id);
+void ngx_http_usher_ticket_move(ngx_atomic_t *ticket);
+/* Milliseconds since it moved. */
+ngx_msec_t ngx_http_usher_ticket_age(ngx_atomic_t *ticket);
 
 
 /* ---- ngx_http_usher_directory_changes.c ------------------------------ */
@@ -115,6 +130,30 @@ ngx_atomic_t *ngx_http_usher_ticket(ngx_http_usher_shared_t *shared,
 /* Takes, keeps or gives up the lease on reading changes: each 10 ms. */
 void ngx_http_usher_changes_renew(ngx_http_usher_directory_t *d);
 void ngx_http_usher_changes_stop(ngx_http_usher_directory_t *d);
+
+
+/* ---- ngx_http_usher_directory_beat.c --------------------------------- */
+
+/* Troubles that are said once, and when they are over: bits of said. */
+#define NGX_HTTP_USHER_SAID_ALIVE    0x01    /* a sign of life was seen */
+#define NGX_HTTP_USHER_SAID_LOST     0x02    /* none for 2 s */
+#define NGX_HTTP_USHER_SAID_REFUSED  0x04    /* reading changes is refused */
+#define NGX_HTTP_USHER_SAID_STALE    0x100   /* and on: stale of a kind ended */
+
+/* NGX_OK: the bit was not set, or not clear, and now it is: say so. */
+ngx_int_t ngx_http_usher_said(ngx_http_usher_directory_t *d,
+    ngx_uint_t bits);
+ngx_int_t ngx_http_usher_unsaid(ngx_http_usher_directory_t *d,
+    ngx_uint_t bits);
+
+/* The heartbeat's text, once all changes before it were applied. */
+void ngx_http_usher_beat_moved(ngx_http_usher_directory_t *d,
+    ngx_str_t *text);
+/* Says when signs of life stay away, or stale has ended: each 10 ms. */
+void ngx_http_usher_beat_watch(ngx_http_usher_directory_t *d);
+/* The reply to INFO memory: whether this Redis may be used at all. */
+void ngx_http_usher_beat_policy(ngx_http_usher_directory_t *d,
+    ngx_http_usher_reply_t *reply);
 
 
 /* ---- ngx_http_usher_directory_record.c ------------------------------- */

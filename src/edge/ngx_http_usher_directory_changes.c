@@ -13,8 +13,11 @@
  *
  * A round is XREAD BLOCK from the place in the zone, then MGET of heartbeat
  * and usher:d:ready, in one go on a connection of the reader's own, to the
- * server that the fetches ask.  So a heartbeat counts only after what was
- * changed before it has been applied.
+ * server that the fetches ask.  A heartbeat counts only after what was changed
+ * before it has been applied: not where XREAD was refused, nor where it gave
+ * as many entries as it may, so that more can stand behind them.  A round of
+ * which a part was refused ends there, and the next one waits: 10 ms, doubling
+ * to 1 s.
  *
  * A change is applied by adding 1 to the record's ticket and then dropping
  * its cell; the place moves after that, so that a reader which dies leaves
@@ -34,9 +37,12 @@
 
 #define NGX_HTTP_USHER_LEASE          20     /* msec */
 #define NGX_HTTP_USHER_BLOCK          "200"  /* msec, of XREAD */
-#define NGX_HTTP_USHER_COUNT          "8"    /* entries of up to 1,000 ids */
+#define NGX_HTTP_USHER_COUNT          8      /* entries of up to 1,000 ids */
+#define NGX_HTTP_USHER_COUNT_TEXT     "8"
 #define NGX_HTTP_USHER_ROUND_TIMEOUT  1000   /* msec */
 #define NGX_HTTP_USHER_POLICY         1000   /* msec between two looks */
+#define NGX_HTTP_USHER_BACKOFF_MIN    10     /* msec, after an error */
+#define NGX_HTTP_USHER_BACKOFF_MAX    1000
 
 
 static ngx_uint_t ngx_http_usher_changes_mine(ngx_http_usher_directory_t *d);
@@ -47,7 +53,11 @@ static void ngx_http_usher_changes_round(ngx_http_usher_directory_t *d);
 static void ngx_http_usher_changes_check(ngx_http_usher_directory_t *d);
 static void ngx_http_usher_changes_policy(void *data,
     ngx_http_usher_reply_t *reply);
+static void ngx_http_usher_changes_failed(ngx_http_usher_directory_t *d,
+    const char *command, ngx_http_usher_reply_t *reply);
 static void ngx_http_usher_changes_read(void *data,
+    ngx_http_usher_reply_t *reply);
+static ngx_http_usher_reply_t *ngx_http_usher_changes_entries(
     ngx_http_usher_reply_t *reply);
 static ngx_int_t ngx_http_usher_changes_entry(ngx_http_usher_directory_t *d,
     ngx_http_usher_reply_t *entry, uint64_t *place);
@@ -60,8 +70,7 @@ static void ngx_http_usher_changes_drop(ngx_http_usher_directory_t *d,
 static void ngx_http_usher_changes_raise(ngx_http_usher_directory_t *d);
 static void ngx_http_usher_changes_beat(void *data,
     ngx_http_usher_reply_t *reply);
-static void ngx_http_usher_changes_moved(ngx_http_usher_directory_t *d,
-    ngx_str_t *text);
+static void ngx_http_usher_changes_again(ngx_http_usher_directory_t *d);
 static void ngx_http_usher_changes_position(ngx_http_usher_directory_t *d);
 static void ngx_http_usher_changes_positioned(void *data,
     ngx_http_usher_reply_t *reply);
@@ -92,6 +101,8 @@ ngx_http_usher_changes_renew(ngx_http_usher_directory_t *d)
         return;
     }
 
+    ngx_http_usher_beat_watch(d);
+
     if (d->changes == NULL) {
         d->working = 0;
         d->checked = 0;
@@ -101,9 +112,15 @@ ngx_http_usher_changes_renew(ngx_http_usher_directory_t *d)
         return;
     }
 
-    if (!d->working && ngx_http_usher_redis_ready(d->changes)) {
-        ngx_http_usher_changes_round(d);
+    if (d->working || !ngx_http_usher_redis_ready(d->changes)) {
+        return;
     }
+
+    if (d->backoff && (ngx_msec_int_t) (d->retry - ngx_current_msec) > 0) {
+        return;
+    }
+
+    ngx_http_usher_changes_round(d);
 }
 
 
@@ -171,6 +188,7 @@ ngx_http_usher_changes_connected(void *data)
 
     d->checked = 0;
     d->working = 0;
+    d->backoff = 0;
 
     if (ngx_http_usher_changes_mine(d)) {
         ngx_http_usher_changes_round(d);
@@ -195,6 +213,9 @@ ngx_http_usher_changes_round(ngx_http_usher_directory_t *d)
     u_char     place[NGX_INT64_LEN + 2];
     ngx_str_t  argv[8];
 
+    d->failed = 0;
+    d->behind = 0;
+
     if (d->checked == 0
         || ngx_current_msec - d->checked >= NGX_HTTP_USHER_POLICY)
     {
@@ -203,7 +224,7 @@ ngx_http_usher_changes_round(ngx_http_usher_directory_t *d)
 
     ngx_str_set(&argv[0], "XREAD");
     ngx_str_set(&argv[1], "COUNT");
-    ngx_str_set(&argv[2], NGX_HTTP_USHER_COUNT);
+    ngx_str_set(&argv[2], NGX_HTTP_USHER_COUNT_TEXT);
     ngx_str_set(&argv[3], "BLOCK");
     ngx_str_set(&argv[4], NGX_HTTP_USHER_BLOCK);
     ngx_str_set(&argv[5], "STREAMS");
@@ -260,40 +281,43 @@ ngx_http_usher_changes_policy(void *data, ngx_http_usher_reply_t *reply)
 {
     ngx_http_usher_directory_t *d = data;
 
-    ngx_uint_t  evicts;
-
-    if (reply == NULL || reply->type != NGX_HTTP_USHER_REDIS_STRING
-        || !ngx_http_usher_changes_mine(d))
-    {
+    if (reply == NULL || !ngx_http_usher_changes_mine(d)) {
         return;
     }
 
-    /* volatile-*: records have no expiry */
+    ngx_http_usher_beat_policy(d, reply);
+}
 
-    evicts = (ngx_strlcasestrn(reply->str.data,
-                               reply->str.data + reply->str.len,
-                               (u_char *) "maxmemory_policy:allkeys",
-                               sizeof("maxmemory_policy:allkeys") - 2)
-              != NULL);
 
-    if (evicts == d->shared->refused) {
+/* Ends the round; said once, until a round is answered in full. */
+
+static void
+ngx_http_usher_changes_failed(ngx_http_usher_directory_t *d,
+    const char *command, ngx_http_usher_reply_t *reply)
+{
+    ngx_str_t  why;
+
+    d->failed = 1;
+    d->backoff = d->backoff ? ngx_min(2 * d->backoff,
+                                      NGX_HTTP_USHER_BACKOFF_MAX)
+                            : NGX_HTTP_USHER_BACKOFF_MIN;
+    d->retry = ngx_current_msec + d->backoff;
+
+    if (ngx_http_usher_said(d, NGX_HTTP_USHER_SAID_REFUSED) != NGX_OK) {
         return;
     }
 
-    d->shared->refused = evicts;
+    ngx_str_set(&why, "a reply of another form");
 
-    if (evicts) {
-        d->shared->ready = 0;
-
-        ngx_log_error(NGX_LOG_ALERT, ngx_cycle->log, 0,
-                      "usher: the directory is not used: its Redis may evict "
-                      "records, set maxmemory-policy to noeviction");
-
-    } else {
-        ngx_log_error(NGX_LOG_NOTICE, ngx_cycle->log, 0,
-                      "usher: the directory is used again: its Redis evicts "
-                      "no records");
+    if (reply->type == NGX_HTTP_USHER_REDIS_ERROR) {
+        why = reply->str;
     }
+
+    ngx_log_error(NGX_LOG_ERR, ngx_cycle->log, 0,
+                  "usher: changes of the directory cannot be read, revoked "
+                  "keys serve until usher_stale has passed: %s was answered "
+                  "\"%V\"; the user of usher_redis needs GET, MGET, XREAD, "
+                  "XREVRANGE and INFO", command, &why);
 }
 
 
@@ -304,23 +328,33 @@ ngx_http_usher_changes_read(void *data, ngx_http_usher_reply_t *reply)
 
     uint64_t                 place, from;
     ngx_uint_t               i;
-    ngx_http_usher_reply_t  *stream, *entries;
+    ngx_http_usher_reply_t  *entries;
 
-    if (reply == NULL || reply->type != NGX_HTTP_USHER_REDIS_ARRAY
-        || reply->n != 1 || !ngx_http_usher_changes_mine(d))
-    {
+    if (reply == NULL) {
         return;
     }
 
-    stream = &reply->elements[0];
+    if (!ngx_http_usher_changes_mine(d)) {
 
-    if (stream->type != NGX_HTTP_USHER_REDIS_ARRAY || stream->n != 2
-        || stream->elements[1].type != NGX_HTTP_USHER_REDIS_ARRAY)
-    {
+        /* should the lease come back before the heartbeat does */
+
+        d->behind = 1;
         return;
     }
 
-    entries = &stream->elements[1];
+    if (reply->type == NGX_HTTP_USHER_REDIS_NIL) {
+        return;
+    }
+
+    entries = ngx_http_usher_changes_entries(reply);
+
+    if (entries == NULL) {
+        ngx_http_usher_changes_failed(d, "XREAD", reply);
+        return;
+    }
+
+    d->behind = (entries->n >= NGX_HTTP_USHER_COUNT);
+
     from = d->shared->change_id;
     place = from;
 
@@ -336,6 +370,29 @@ ngx_http_usher_changes_read(void *data, ngx_http_usher_reply_t *reply)
     }
 
     (void) ngx_atomic_cmp_set(&d->shared->change_id, from, place);
+}
+
+
+/* Those of the one stream that was asked for, or NULL. */
+
+static ngx_http_usher_reply_t *
+ngx_http_usher_changes_entries(ngx_http_usher_reply_t *reply)
+{
+    ngx_http_usher_reply_t  *stream;
+
+    if (reply->type != NGX_HTTP_USHER_REDIS_ARRAY || reply->n != 1) {
+        return NULL;
+    }
+
+    stream = &reply->elements[0];
+
+    if (stream->type != NGX_HTTP_USHER_REDIS_ARRAY || stream->n != 2
+        || stream->elements[1].type != NGX_HTTP_USHER_REDIS_ARRAY)
+    {
+        return NULL;
+    }
+
+    return &stream->elements[1];
 }
 
 
@@ -500,8 +557,7 @@ ngx_http_usher_changes_drop(ngx_http_usher_directory_t *d, ngx_uint_t kind,
     ngx_int_t   n, rc;
     ngx_uint_t  i;
 
-    (void) ngx_atomic_fetch_add(ngx_http_usher_ticket(d->shared, kind, id),
-                                1);
+    ngx_http_usher_ticket_move(ngx_http_usher_ticket(d->shared, kind, id));
 
     if (kind == NGX_HTTP_USHER_KIND_KEY) {
 
@@ -534,15 +590,19 @@ ngx_http_usher_changes_drop(ngx_http_usher_directory_t *d, ngx_uint_t kind,
 static void
 ngx_http_usher_changes_raise(ngx_http_usher_directory_t *d)
 {
-    d->shared->raised = ngx_current_msec;
+    uint32_t                  generation;
+    ngx_http_usher_shared_t  *shared;
+
+    shared = d->shared;
 
     /* cells keep 32 bits of it, and 0 means none */
 
-    if ((uint32_t) (ngx_atomic_fetch_add(&d->shared->generation, 1) + 1)
-        == 0)
-    {
-        (void) ngx_atomic_fetch_add(&d->shared->generation, 1);
-    }
+    do {
+        generation = (uint32_t) shared->generation;
+        shared->raised[generation % NGX_HTTP_USHER_RAISES] = ngx_current_msec;
+
+    } while ((uint32_t) (ngx_atomic_fetch_add(&shared->generation, 1) + 1)
+             == 0);
 }
 
 
@@ -563,8 +623,12 @@ ngx_http_usher_changes_beat(void *data, ngx_http_usher_reply_t *reply)
     }
 
     if (reply->type != NGX_HTTP_USHER_REDIS_ARRAY || reply->n != 2) {
+        ngx_http_usher_changes_failed(d, "MGET", reply);
+    }
 
-        /* the next renewal tries again */
+    if (d->failed) {
+
+        /* a renewal tries again, later */
 
         return;
     }
@@ -600,53 +664,35 @@ ngx_http_usher_changes_beat(void *data, ngx_http_usher_reply_t *reply)
         return;
     }
 
+    ngx_http_usher_changes_again(d);
+
     if (!shared->ready && !shared->refused) {
         shared->ready = 1;
         ngx_log_error(NGX_LOG_NOTICE, ngx_cycle->log, 0,
                       "usher: the directory in Redis is whole");
     }
 
-    if (beat->type == NGX_HTTP_USHER_REDIS_STRING && !shared->refused) {
-        ngx_http_usher_changes_moved(d, &beat->str);
+    if (beat->type == NGX_HTTP_USHER_REDIS_STRING && !shared->refused
+        && !d->behind)
+    {
+        ngx_http_usher_beat_moved(d, &beat->str);
     }
 
     ngx_http_usher_changes_round(d);
 }
 
 
-/*
- * Only a text that differs from the last one is a sign of life, and the first
- * one ever seen may be that of a dead usherd.
- */
+/* A round was answered in full. */
 
 static void
-ngx_http_usher_changes_moved(ngx_http_usher_directory_t *d, ngx_str_t *text)
+ngx_http_usher_changes_again(ngx_http_usher_directory_t *d)
 {
-    uint64_t                  lineage;
-    ngx_atomic_uint_t         beat;
-    ngx_http_usher_shared_t  *shared;
+    d->backoff = 0;
 
-    shared = d->shared;
-
-    if (text->len < 17
-        || usher_hex64_parse((char *) text->data, 16, &lineage) != 0
-        || lineage != shared->lineage)
-    {
-        return;
+    if (ngx_http_usher_unsaid(d, NGX_HTTP_USHER_SAID_REFUSED) == NGX_OK) {
+        ngx_log_error(NGX_LOG_NOTICE, ngx_cycle->log, 0,
+                      "usher: changes of the directory are read again");
     }
-
-    beat = ngx_crc32_long(text->data, text->len);
-    beat = beat ? beat : 1;
-
-    if (beat == shared->beat) {
-        return;
-    }
-
-    if (shared->beat != 0) {
-        shared->heartbeat = ngx_current_msec;
-    }
-
-    shared->beat = beat;
 }
 
 
@@ -680,9 +726,12 @@ ngx_http_usher_changes_positioned(void *data, ngx_http_usher_reply_t *reply)
 
     d->working = 0;
 
-    if (reply == NULL || reply->type != NGX_HTTP_USHER_REDIS_ARRAY
-        || !ngx_http_usher_changes_mine(d))
-    {
+    if (reply == NULL || !ngx_http_usher_changes_mine(d)) {
+        return;
+    }
+
+    if (reply->type != NGX_HTTP_USHER_REDIS_ARRAY) {
+        ngx_http_usher_changes_failed(d, "XREVRANGE", reply);
         return;
     }
 
@@ -696,6 +745,7 @@ ngx_http_usher_changes_positioned(void *data, ngx_http_usher_reply_t *reply)
                                      entry->elements[0].str.len, &id, &minor)
                != 0)
         {
+            ngx_http_usher_changes_failed(d, "XREVRANGE", entry);
             return;
         }
     }

@@ -9,9 +9,9 @@
  * its own, or with others at the queue's next pace.
  *
  * Tickets.  A fetch remembers, before it asks, the generation, the epoch of
- * negatives and a word that counts the changes of records with its hash.  The
- * zone stores the answer only if that word did not move, under the lock of
- * the cell's set; otherwise it is fetched again.  So an answer that was on
+ * negatives and a word that moves with the changes of records with its hash.
+ * The zone stores the answer only if that word did not move, under the lock
+ * of the cell's set; otherwise it is fetched again.  So an answer that was on
  * its way while a change was applied is never kept, and a worker that dies
  * leaves nothing behind.
  *
@@ -25,11 +25,18 @@
 
 
 #define NGX_HTTP_USHER_BULK          128     /* fetches of one command */
-#define NGX_HTTP_USHER_PACE          5       /* msec between these */
+#define NGX_HTTP_USHER_PACE          5       /* msec between looks at queued */
 #define NGX_HTTP_USHER_TRIES         8       /* of one fetch */
 
 #define NGX_HTTP_USHER_MGET_TIMEOUT  200     /* msec */
 #define NGX_HTTP_USHER_SADD_TIMEOUT  1000    /* msec */
+
+#define NGX_HTTP_USHER_CORRUPT       5       /* seconds that one corrupt record
+                                                keeps others out of the log */
+
+#define NGX_HTTP_USHER_TICKET_BITS   40      /* of its time, 34 years of msec */
+#define NGX_HTTP_USHER_TICKET_MASK                                            \
+    (((ngx_atomic_uint_t) 1 << NGX_HTTP_USHER_TICKET_BITS) - 1)
 
 
 /* One MGET. */
@@ -53,6 +60,12 @@ static ngx_int_t ngx_http_usher_fetch_record(ngx_http_usher_directory_t *d,
     const char **reason);
 static void ngx_http_usher_fetch_corrupt(ngx_http_usher_directory_t *d,
     ngx_http_usher_fetch_t *fetch, const char *reason);
+static ngx_uint_t ngx_http_usher_fetch_report(ngx_http_usher_directory_t *d,
+    ngx_http_usher_fetch_t *fetch);
+static void ngx_http_usher_fetch_readable(ngx_http_usher_directory_t *d,
+    ngx_http_usher_fetch_t *fetch);
+static ngx_uint_t ngx_http_usher_fetch_gather(ngx_http_usher_directory_t *d,
+    ngx_http_usher_fetch_t *fetches[NGX_HTTP_USHER_BULK]);
 static void ngx_http_usher_fetch_done(ngx_http_usher_directory_t *d,
     ngx_http_usher_fetch_t *fetch, ngx_uint_t failed);
 
@@ -70,6 +83,34 @@ ngx_http_usher_ticket(ngx_http_usher_shared_t *shared, ngx_uint_t kind,
 {
     return &shared->changed[ngx_http_usher_fetch_hash(kind, id)
                             % NGX_HTTP_USHER_TICKETS];
+}
+
+
+void
+ngx_http_usher_ticket_move(ngx_atomic_t *ticket)
+{
+    ngx_atomic_uint_t  was, next;
+
+    do {
+        was = *ticket;
+        next = (((was >> NGX_HTTP_USHER_TICKET_BITS) + 1)
+                << NGX_HTTP_USHER_TICKET_BITS)
+               | (ngx_current_msec & NGX_HTTP_USHER_TICKET_MASK);
+
+    } while (!ngx_atomic_cmp_set(ticket, was, next));
+}
+
+
+ngx_msec_t
+ngx_http_usher_ticket_age(ngx_atomic_t *ticket)
+{
+    ngx_atomic_uint_t  age;
+
+    age = (ngx_current_msec - *ticket) & NGX_HTTP_USHER_TICKET_MASK;
+
+    /* the clock of the worker that moved it may be some ms ahead of ours */
+
+    return (age > NGX_HTTP_USHER_TICKET_MASK / 2) ? 0 : (ngx_msec_t) age;
 }
 
 
@@ -239,6 +280,10 @@ ngx_http_usher_fetch_reply(void *data, ngx_http_usher_reply_t *reply)
 
     ngx_queue_remove(&bulk->queue);
 
+    if (reply != NULL) {
+        d->hangs = 0;
+    }
+
     if (reply != NULL && (reply->type != NGX_HTTP_USHER_REDIS_ARRAY
                           || reply->n != bulk->n + 1))
     {
@@ -335,6 +380,8 @@ ngx_http_usher_fetch_store(ngx_http_usher_directory_t *d,
     }
 
     if (rc == NGX_DECLINED) {
+        ngx_http_usher_fetch_readable(d, fetch);
+
         rc = (fetch->kind == NGX_HTTP_USHER_KIND_KEY)
              ? ngx_http_usher_zone_key_negative(fetch->digest, &fetch->fill)
              : ngx_http_usher_zone_record_negative(fetch->kind, &fetch->id,
@@ -369,18 +416,7 @@ ngx_http_usher_fetch_record(ngx_http_usher_directory_t *d,
         return rc;
     }
 
-    if (d->shared->corrupt
-        && d->shared->corrupt
-           == (ngx_atomic_uint_t) ngx_http_usher_fetch_hash(fetch->kind,
-                                                                &fetch->id)
-              + 1)
-    {
-        d->shared->corrupt = 0;
-
-        ngx_log_error(NGX_LOG_NOTICE, ngx_cycle->log, 0,
-                      "usher: record %V:%V of the directory is whole again",
-                      &ngx_http_usher_kinds[fetch->kind], &fetch->id);
-    }
+    ngx_http_usher_fetch_readable(d, fetch);
 
     if (fetch->kind == NGX_HTTP_USHER_KIND_KEY) {
         rc = ngx_http_usher_zone_key_set(fetch->digest, &key, &fetch->fill);
@@ -396,7 +432,7 @@ ngx_http_usher_fetch_record(ngx_http_usher_directory_t *d,
 }
 
 
-/* Counted each time, said once until it is whole, and usherd is told. */
+/* Counted each time, said once until it can be read, and usherd is told. */
 
 static void
 ngx_http_usher_fetch_corrupt(ngx_http_usher_directory_t *d,
@@ -407,11 +443,7 @@ ngx_http_usher_fetch_corrupt(ngx_http_usher_directory_t *d,
 
     ngx_http_usher_count(directory_corrupt);
 
-    if (ngx_atomic_cmp_set(&d->shared->corrupt, 0,
-                    (ngx_atomic_uint_t) ngx_http_usher_fetch_hash(
-                                            fetch->kind, &fetch->id)
-                    + 1))
-    {
+    if (ngx_http_usher_fetch_report(d, fetch)) {
         ngx_log_error(NGX_LOG_ERR, ngx_cycle->log, 0,
                       "usher: record %V:%V of the directory cannot be read: "
                       "%s; usherd is asked to write it again",
@@ -432,6 +464,64 @@ ngx_http_usher_fetch_corrupt(ngx_http_usher_directory_t *d,
 }
 
 
+/*
+ * Whether the log is to name it.  The word has the record that was named last
+ * and, above it, the second: another one takes it over after a while, since
+ * the first may never be asked for again.
+ */
+
+static ngx_uint_t
+ngx_http_usher_fetch_report(ngx_http_usher_directory_t *d,
+    ngx_http_usher_fetch_t *fetch)
+{
+    uint32_t           hash, now;
+    ngx_atomic_uint_t  was;
+
+    hash = (uint32_t) ngx_http_usher_fetch_hash(fetch->kind, &fetch->id) | 1;
+    now = (uint32_t) (ngx_current_msec / 1000);
+    was = d->shared->corrupt;
+
+    if (was && ((uint32_t) was == hash
+                || (int32_t) (now - (uint32_t) (was >> 32))
+                   < NGX_HTTP_USHER_CORRUPT))
+    {
+        return 0;
+    }
+
+    return ngx_atomic_cmp_set(&d->shared->corrupt, was,
+                              (ngx_atomic_uint_t) now << 32 | hash);
+}
+
+
+/* It is whole, or gone: if the log named it, that is over. */
+
+static void
+ngx_http_usher_fetch_readable(ngx_http_usher_directory_t *d,
+    ngx_http_usher_fetch_t *fetch)
+{
+    uint32_t           hash;
+    ngx_atomic_uint_t  was;
+
+    was = d->shared->corrupt;
+
+    if (was == 0) {
+        return;
+    }
+
+    hash = (uint32_t) ngx_http_usher_fetch_hash(fetch->kind, &fetch->id) | 1;
+
+    if ((uint32_t) was != hash
+        || !ngx_atomic_cmp_set(&d->shared->corrupt, was, 0))
+    {
+        return;
+    }
+
+    ngx_log_error(NGX_LOG_NOTICE, ngx_cycle->log, 0,
+                  "usher: record %V:%V of the directory can be read again",
+                  &ngx_http_usher_kinds[fetch->kind], &fetch->id);
+}
+
+
 /* Its waiters go on; those that come back find the zone's answer. */
 
 static void
@@ -449,18 +539,42 @@ ngx_http_usher_fetch_done(ngx_http_usher_directory_t *d,
 }
 
 
-/* The queue above the budget; also of what waits for a connection. */
+/*
+ * The queue above the budget; also of what waits for a connection.  All of it
+ * is asked, so that it holds no more than comes in while Redis answers.
+ */
 
 void
 ngx_http_usher_fetch_pace(ngx_event_t *ev)
 {
     ngx_uint_t                   n;
-    ngx_queue_t                 *q, *next;
-    ngx_http_usher_fetch_t      *fetch;
     ngx_http_usher_fetch_t      *fetches[NGX_HTTP_USHER_BULK];
     ngx_http_usher_directory_t  *d;
 
     d = ev->data;
+
+    do {
+        n = ngx_http_usher_fetch_gather(d, fetches);
+
+    } while (n > 0 && d->redis != NULL && ngx_http_usher_redis_ready(d->redis)
+             && ngx_http_usher_fetch_send(d, fetches, n) == NGX_OK);
+
+    if (!ngx_queue_empty(&d->queued)) {
+        ngx_add_timer(&d->pace, NGX_HTTP_USHER_PACE);
+    }
+}
+
+
+/* The first of the queue, as many as one command may ask for. */
+
+static ngx_uint_t
+ngx_http_usher_fetch_gather(ngx_http_usher_directory_t *d,
+    ngx_http_usher_fetch_t *fetches[NGX_HTTP_USHER_BULK])
+{
+    ngx_uint_t               n;
+    ngx_queue_t             *q, *next;
+    ngx_http_usher_fetch_t  *fetch;
+
     n = 0;
 
     for (q = ngx_queue_head(&d->queued);
@@ -481,11 +595,5 @@ ngx_http_usher_fetch_pace(ngx_event_t *ev)
         fetches[n++] = fetch;
     }
 
-    if (n > 0 && d->redis != NULL && ngx_http_usher_redis_ready(d->redis)) {
-        (void) ngx_http_usher_fetch_send(d, fetches, n);
-    }
-
-    if (!ngx_queue_empty(&d->queued)) {
-        ngx_add_timer(&d->pace, NGX_HTTP_USHER_PACE);
-    }
+    return n;
 }

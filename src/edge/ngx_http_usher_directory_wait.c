@@ -6,11 +6,17 @@
  *
  * Budget.  A miss within the budget of its address and of the node is asked
  * at once.  Beyond it the fetch waits in a queue that is asked every 5 ms in
- * bulk: a flood of made-up keys costs one command per 128 of them, and a
- * good key behind the same address waits some ms longer.  Those waiters may
- * take three quarters of a worker's places; the rest is for others.  An
- * unknown key makes a negative only, in an array of its own, so that a flood
- * evicts no good key.  To ask again for a known key costs no budget.
+ * bulk: a flood of made-up keys costs one command per 128 of them, and a good
+ * key behind the same address waits some ms longer.  There are places for all
+ * that one worker can take in a request's 50 ms, so that not the queue but the
+ * deadline ends a wait.  Should they be taken nevertheless, three quarters are
+ * for addresses beyond their budget; only these are told that it is theirs.
+ * An unknown key makes a negative only, in an array of its own, so that a
+ * flood evicts no good key.  To ask again for a known key costs no budget.
+ *
+ * Circuit breaker.  When a deadline has passed over an unanswered MGET, Redis
+ * counts as away for known keys until it answers something: one that hangs
+ * costs them this one wait.
  *
  * Waiters are linked from the request's pool cleanup, which unlinks them
  * whenever the request goes.  They are resumed from a posted event, never
@@ -22,8 +28,9 @@
 #include "ngx_http_usher_directory.h"
 
 
-#define NGX_HTTP_USHER_WAITERS       1024    /* of a worker */
-#define NGX_HTTP_USHER_WAITERS_POOR  768     /* of these beyond the budget */
+#define NGX_HTTP_USHER_WAITERS       8192    /* of a worker */
+#define NGX_HTTP_USHER_WAITERS_POOR  6144    /* of these, of addresses beyond
+                                                their budget */
 #define NGX_HTTP_USHER_DEADLINE      50      /* msec */
 #define NGX_HTTP_USHER_PATIENCE      1000    /* msec that a reconnect may take
                                                 before misses are refused */
@@ -32,6 +39,11 @@
 #define NGX_HTTP_USHER_NODE_RATE     5000
 #define NGX_HTTP_USHER_ADDRESS_RATE  100
 #define NGX_HTTP_USHER_BUDGET_BURST  2
+
+/* Whose budget a miss is beyond. */
+#define NGX_HTTP_USHER_RICH          0
+#define NGX_HTTP_USHER_POOR_ADDRESS  1
+#define NGX_HTTP_USHER_POOR_NODE     2
 
 
 /* A request that waits or has waited; in its pool. */
@@ -43,14 +55,18 @@ typedef struct {
     unsigned                    waiting:1;  /* in waiting, linked */
     unsigned                    resumed:1;  /* in resumed */
     unsigned                    failed:1;   /* Redis could not say */
-    unsigned                    poor:1;     /* beyond the budget */
+    unsigned                    poor:2;     /* beyond whose budget */
 } ngx_http_usher_waiter_t;
 
 
 static ngx_uint_t ngx_http_usher_wait_away(ngx_http_usher_directory_t *d,
     ngx_http_usher_waiter_t *w, ngx_uint_t known);
-static ngx_int_t ngx_http_usher_wait_stale(ngx_http_usher_directory_t *d,
-    ngx_uint_t kind, ngx_uint_t away);
+static ngx_int_t ngx_http_usher_wait_old(ngx_http_usher_directory_t *d,
+    ngx_uint_t kind, ngx_str_t *id, ngx_http_usher_fill_t *found);
+static ngx_msec_t ngx_http_usher_wait_outdated(ngx_http_usher_shared_t *shared,
+    uint32_t generation);
+static ngx_int_t ngx_http_usher_wait_place(ngx_http_usher_directory_t *d,
+    ngx_http_usher_waiter_t *w);
 static ngx_int_t ngx_http_usher_wait_suspend(ngx_http_usher_directory_t *d,
     ngx_http_request_t *r, ngx_http_usher_waiter_t *w,
     ngx_http_usher_fetch_t *fetch);
@@ -69,13 +85,14 @@ static void ngx_http_usher_wait_arm(ngx_http_usher_directory_t *d);
 
 
 /*
- * The zone has no answer; known: it has an old one, which may serve as long
- * as Redis cannot give a new one and stale has not passed.
+ * The zone has no answer, or has found an outdated one, which may serve as
+ * long as Redis cannot give a new one and stale has not passed.
  */
 
 ngx_int_t
 ngx_http_usher_wait(ngx_http_request_t *r, ngx_http_usher_directory_t *d,
-    ngx_uint_t kind, ngx_str_t *id, u_char *digest, ngx_uint_t known)
+    ngx_uint_t kind, ngx_str_t *id, u_char *digest,
+    ngx_http_usher_fill_t *found)
 {
     ngx_int_t                 rc;
     ngx_uint_t                away;
@@ -96,25 +113,18 @@ ngx_http_usher_wait(ngx_http_request_t *r, ngx_http_usher_directory_t *d,
         return NGX_AGAIN;
     }
 
-    away = ngx_http_usher_wait_away(d, w, known);
+    away = ngx_http_usher_wait_away(d, w, found != NULL);
 
-    if (known) {
-        rc = ngx_http_usher_wait_stale(d, kind, away);
-
-        if (rc != NGX_AGAIN) {
-            return rc;
-        }
+    if (away) {
+        return ngx_http_usher_wait_old(d, kind, id, found);
     }
 
-    if (away || d->nwaiting >= NGX_HTTP_USHER_WAITERS) {
-        return NGX_BUSY;
-    }
+    w->poor = found ? NGX_HTTP_USHER_RICH : ngx_http_usher_wait_poor(d, r);
 
-    w->poor = known ? 0 : ngx_http_usher_wait_poor(d, r);
+    rc = ngx_http_usher_wait_place(d, w);
 
-    if (w->poor && d->npoor >= NGX_HTTP_USHER_WAITERS_POOR) {
-        ngx_http_usher_count(directory_refused);
-        return NGX_ABORT;
+    if (rc != NGX_OK) {
+        return rc;
     }
 
     fetch = ngx_http_usher_fetch_find(d, kind, id);
@@ -123,7 +133,7 @@ ngx_http_usher_wait(ngx_http_request_t *r, ngx_http_usher_directory_t *d,
         fetch = ngx_http_usher_fetch_create(d, kind, id, digest);
 
         if (fetch == NULL) {
-            return NGX_BUSY;
+            return ngx_http_usher_wait_old(d, kind, id, found);
         }
     }
 
@@ -132,7 +142,7 @@ ngx_http_usher_wait(ngx_http_request_t *r, ngx_http_usher_directory_t *d,
         /* otherwise it is sent at the next pace, or when connected */
 
         if (ngx_http_usher_fetch_send(d, &fetch, 1) != NGX_OK) {
-            return NGX_BUSY;
+            return ngx_http_usher_wait_old(d, kind, id, found);
         }
     }
 
@@ -161,6 +171,10 @@ ngx_http_usher_wait_away(ngx_http_usher_directory_t *d,
         return 1;
     }
 
+    if (known && (d->hangs || d->nwaiting >= NGX_HTTP_USHER_WAITERS)) {
+        return 1;
+    }
+
     if (ngx_http_usher_redis_ready(d->redis)) {
         return 0;
     }
@@ -172,40 +186,79 @@ ngx_http_usher_wait_away(ngx_http_usher_directory_t *d,
 
 
 /*
- * NGX_OK: the old record serves.  NGX_AGAIN: a new one is to be asked for.
- * NGX_BUSY: neither.
+ * Redis cannot be asked: the outdated record, if one was found, serves until
+ * stale has passed.  The caller has seen to the heartbeat.
  */
 
 static ngx_int_t
-ngx_http_usher_wait_stale(ngx_http_usher_directory_t *d, ngx_uint_t kind,
-    ngx_uint_t away)
+ngx_http_usher_wait_old(ngx_http_usher_directory_t *d, ngx_uint_t kind,
+    ngx_str_t *id, ngx_http_usher_fill_t *found)
 {
-    ngx_msec_t  age, raised, stale;
+    ngx_msec_t  age, stale;
+
+    if (found == NULL) {
+        return NGX_BUSY;
+    }
 
     stale = d->conf->stale[kind];
-    age = ngx_current_msec - (ngx_msec_t) d->shared->heartbeat;
-    raised = ngx_current_msec - (ngx_msec_t) d->shared->raised;
 
-    if ((ngx_msec_int_t) age <= NGX_HTTP_USHER_FRESH) {
+    if (stale != NGX_HTTP_USHER_FOREVER) {
+        age = found->generation
+              ? ngx_http_usher_wait_outdated(d->shared,
+                                             (uint32_t) found->generation)
+              : ngx_http_usher_ticket_age(
+                    ngx_http_usher_ticket(d->shared, kind, id));
 
-        if (!away) {
-            return NGX_AGAIN;
-        }
-
-        /* the heartbeat goes on: what is old counts from when it became so */
-
-        if (stale != NGX_HTTP_USHER_FOREVER
-            && (ngx_msec_int_t) raised >= 0 && raised >= stale)
-        {
+        if (age >= stale) {
             return NGX_BUSY;
         }
     }
 
-    /* without a heartbeat the caller has seen to stale */
-
     ngx_http_usher_count(directory_stale);
 
     return NGX_OK;
+}
+
+
+/* Milliseconds since a generation ended. */
+
+static ngx_msec_t
+ngx_http_usher_wait_outdated(ngx_http_usher_shared_t *shared,
+    uint32_t generation)
+{
+    ngx_msec_int_t  age;
+
+    if ((uint32_t) shared->generation - generation > NGX_HTTP_USHER_RAISES) {
+
+        /* longer ago than is known */
+
+        return NGX_HTTP_USHER_FOREVER;
+    }
+
+    age = (ngx_msec_int_t) (ngx_current_msec
+              - (ngx_msec_t) shared->raised[generation
+                                            % NGX_HTTP_USHER_RAISES]);
+
+    return (ngx_msec_t) ngx_max(age, 0);
+}
+
+
+/* Whether there is a place to wait, and who is to blame if there is none. */
+
+static ngx_int_t
+ngx_http_usher_wait_place(ngx_http_usher_directory_t *d,
+    ngx_http_usher_waiter_t *w)
+{
+    if (d->nwaiting < NGX_HTTP_USHER_WAITERS
+        && (w->poor != NGX_HTTP_USHER_POOR_ADDRESS
+            || d->npoor < NGX_HTTP_USHER_WAITERS_POOR))
+    {
+        return NGX_OK;
+    }
+
+    ngx_http_usher_count(directory_refused);
+
+    return (w->poor == NGX_HTTP_USHER_POOR_ADDRESS) ? NGX_ABORT : NGX_BUSY;
 }
 
 
@@ -255,7 +308,7 @@ ngx_http_usher_wait_suspend(ngx_http_usher_directory_t *d,
     w->waiting = 1;
     d->nwaiting++;
 
-    if (w->poor) {
+    if (w->poor == NGX_HTTP_USHER_POOR_ADDRESS) {
         d->npoor++;
     }
 
@@ -334,13 +387,13 @@ ngx_http_usher_wait_unlink(ngx_http_usher_directory_t *d,
     w->waiting = 0;
     d->nwaiting--;
 
-    if (w->poor) {
+    if (w->poor == NGX_HTTP_USHER_POOR_ADDRESS) {
         d->npoor--;
     }
 }
 
 
-/* Charges a miss; 1 if it goes beyond what its address or the node may. */
+/* Charges a miss, to its address and to the node. */
 
 static ngx_uint_t
 ngx_http_usher_wait_poor(ngx_http_usher_directory_t *d,
@@ -386,12 +439,17 @@ ngx_http_usher_wait_poor(ngx_http_usher_directory_t *d,
         && ngx_http_usher_wait_charge(word, NGX_HTTP_USHER_ADDRESS_RATE)
            != NGX_OK)
     {
-        return 1;
+        return NGX_HTTP_USHER_POOR_ADDRESS;
     }
 
-    return ngx_http_usher_wait_charge(&d->shared->misses,
-                                           NGX_HTTP_USHER_NODE_RATE)
-           != NGX_OK;
+    if (ngx_http_usher_wait_charge(&d->shared->misses,
+                                   NGX_HTTP_USHER_NODE_RATE)
+        != NGX_OK)
+    {
+        return NGX_HTTP_USHER_POOR_NODE;
+    }
+
+    return NGX_HTTP_USHER_RICH;
 }
 
 
@@ -507,6 +565,10 @@ ngx_http_usher_wait_deadline(ngx_event_t *ev)
         }
 
         ngx_http_usher_count(directory_timeouts);
+
+        if (!ngx_queue_empty(&d->asked)) {
+            d->hangs = 1;
+        }
 
         ngx_http_usher_wait_wake(d, w);
     }

@@ -14,7 +14,7 @@ use Usher::Test::Process qw(sleep_until);
 
 our @EXPORT = qw(
     customers key_make key_id record lineage changes record_is
-    edge key_new ask status counter monitor asked
+    edge edge_user key_new ask status counter monitor asked
     connections head_on head_send head_answer
 );
 
@@ -94,22 +94,25 @@ sub changes {
 }
 
 
-# An edge of its own that answers 200 to whoever has a key.
+# An edge of its own that answers 200 to whoever has a key; auth and user are
+# more parameters of usher_auth and usher_redis.
 
 sub edge {
     my ($t, %opt) = @_;
 
     my $name = $opt{name} // 'edge1';
     my $more = $opt{http} // '';
+    my $user = $opt{user} // '';
+    my $auth = $opt{auth} // '';
 
     $t->nginx(<<"END", workers => $opt{workers} // 2, name => $name);
 usher_zone   4m;
-usher_redis  %%REDIS%%;
+usher_redis  %%REDIS%% $user;
 $more
 server {
     listen 127.0.0.1:%%PORT%%;
     location / {
-        usher_auth on;
+        usher_auth on $auth;
         usher_event off;
         root %%DIR%%;
     }
@@ -120,6 +123,18 @@ server {
 }
 END
     $t->write_file("$name/file", 'hello');
+}
+
+
+# A Redis user for edges, whose rights can be taken away without usherd's.
+
+sub edge_user {
+    my ($t) = @_;
+
+    $t->write_file('edge.password', "geheim\n");
+    $t->redis_cli('acl', 'setuser', 'edge', 'on', '>geheim', '~*', '+@all');
+
+    return 'user=edge password_file=' . $t->dir . '/edge.password';
 }
 
 

@@ -8,6 +8,7 @@ package Usher::Key;
 #     $d->plan(3, 'pro', { name => 'rps', quota => 10, window => 1,
 #                          burst => 20 });
 #     $d->change($key, state => 'revoked');
+#     $d->change($key, soft => 1, scope => 'read');
 
 use strict;
 use warnings;
@@ -87,10 +88,11 @@ sub change {
     my ($self, $text, %record) = @_;
 
     my $digest = Digest::SHA::sha256_hex($text);
+    my $soft = delete $record{soft};
 
     $self->{records}{$text} = { %{ $self->{records}{$text} }, %record };
     $self->write('key', $digest, $self->{records}{$text});
-    $self->announce('key', $digest);
+    $self->announce('key', $digest, $soft);
 }
 
 
@@ -117,10 +119,11 @@ sub write {
 
 
 sub announce {
-    my ($self, $kind, $id) = @_;
+    my ($self, $kind, $id, $soft) = @_;
 
     $self->{t}->redis_cli('xadd', 'usher:changes', ++$self->{change} . '-0',
-                          'l', $lineage, 'k', $kind, 'i', $id, 'x', '1');
+                          'l', $lineage, 'k', $kind, 'i', $id,
+                          $soft ? () : ('x', '1'));
 }
 
 
