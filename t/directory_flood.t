@@ -96,6 +96,7 @@ for (1 .. 5) {
 }
 
 is("@bad", '', 'known keys are admitted all the time');
+is((grep { $_ == 429 } @first), 0, 'nor is a good one refused at first');
 note "good keys not asked for before, first answers: @first";
 
 waitpid $_, 0 for @flooders;
