@@ -22,7 +22,8 @@
 extern const char *const  usherd_directory_kinds[USHERD_DIRECTORY_NKINDS];
 
 #define USHERD_DIRECTORY_IDS       1000     /* of one change entry */
-#define USHERD_DIRECTORY_BATCH     2000     /* ids of one batch, about */
+#define USHERD_DIRECTORY_SLICE     200      /* ids of one script */
+#define USHERD_DIRECTORY_ROWS      100      /* of the outbox, in one batch */
 #define USHERD_DIRECTORY_HEX       (16 + 1) /* a lineage or nonce, and NUL */
 #define USHERD_DIRECTORY_ID_MAX    256      /* bytes of an id */
 
@@ -79,7 +80,10 @@ typedef struct {
     uint64_t                 look_at;           /* msec, next look at Redis */
     uint64_t                 count;             /* of heartbeats */
     unsigned                 kinds;             /* bits, of this batch */
+    unsigned                 length;            /* ids of its longest row */
+    unsigned                 done;              /* of these in Redis */
     unsigned                 writer:1;          /* holds the lease */
+    unsigned                 urgent:1;          /* this batch is */
     unsigned                 verified:1;        /* the fields below hold */
     unsigned                 refused:1;         /* lease refusal was logged */
     unsigned                 evicts:1;          /* policy was logged */

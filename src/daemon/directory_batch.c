@@ -22,6 +22,12 @@
  * higher version never carries older data.
  *
  * The second commit does not wait for the disk: losing it repeats the batch.
+ *
+ * Urgency.  A batch is either some short rows or one long one, which is
+ * written in slices, each read and written for itself under the batch's
+ * version and nonce.  Between two slices it is looked for urgent rows; if
+ * there are any, the batch ends there and its row keeps the ids that are left.
+ * So what was taken away waits for one slice, however much is being changed.
  */
 
 
@@ -46,7 +52,11 @@ static int usherd_directory_redis_nonce(usherd_directory_t *d);
 static int usherd_directory_announce(usherd_directory_t *d,
     char version[24]);
 static int usherd_directory_project(usherd_directory_t *d,
-    const char *version);
+    const char *version, unsigned *more);
+static int usherd_directory_length(usherd_directory_t *d);
+static int usherd_directory_slice(usherd_directory_t *d, const char *version,
+    uint64_t *change);
+static int usherd_directory_yields(usherd_directory_t *d, unsigned *yields);
 static int usherd_directory_read(usherd_directory_t *d,
     usherd_pg_result_t *records[USHERD_DIRECTORY_NKINDS]);
 static int usherd_directory_write(usherd_directory_t *d, const char *version,
@@ -56,13 +66,20 @@ static void usherd_directory_changes(usherd_directory_t *d, const char *kind,
 static void usherd_directory_change(usherd_directory_t *d, const char *kind,
     usherd_directory_entry_t *entry, const char *urgent);
 static int usherd_directory_done(usherd_directory_t *d, uint64_t change);
+static int usherd_directory_shorten(usherd_directory_t *d);
 
 
+/*
+ * To count the ids of a long row is to read it whole, from where PostgreSQL
+ * keeps what is long: it counts as one that has a batch of its own.
+ */
 static const char  usherd_directory_outbox[] =
-    "SELECT id, urgent::int, cardinality(ids), kind "
+    "SELECT id, urgent::int, "
+           "CASE WHEN pg_column_size(ids) < 2000 THEN cardinality(ids) "
+                "ELSE 1000 END, kind "
     "FROM usher.directory_outbox "
     "WHERE " USHERD_DIRECTORY_KNOWN " "
-    "ORDER BY urgent DESC, id LIMIT 500 FOR UPDATE SKIP LOCKED";
+    "ORDER BY urgent DESC, id LIMIT 100 FOR UPDATE SKIP LOCKED";
 
 
 int
@@ -97,7 +114,7 @@ usherd_directory_batch(usherd_directory_t *d, unsigned *more)
                            "BEGIN; SET LOCAL synchronous_commit = off");
 
     if (rc == USHERD_OK) {
-        rc = usherd_directory_project(d, version);
+        rc = usherd_directory_project(d, version, more);
     }
 
     if (rc == USHERD_OK) {
@@ -170,15 +187,17 @@ usherd_directory_rows(usherd_directory_t *d, unsigned *more)
     n = usherd_pg_rows(result);
     ids = 0;
     urgent = n ? usherd_pg_number(result, 0, 1) : 0;
+    d->urgent = (urgent != 0);
 
     for (i = 0; i < n; i++) {
-        ids += usherd_pg_number(result, i, 2);
-
-        if (i > 0 && (ids > USHERD_DIRECTORY_BATCH
+        if (i > 0 && (ids + usherd_pg_number(result, i, 2)
+                      > USHERD_DIRECTORY_SLICE
                       || usherd_pg_number(result, i, 1) != urgent))
         {
             break;
         }
+
+        ids += usherd_pg_number(result, i, 2);
 
         for (k = 0; k < USHERD_DIRECTORY_NKINDS; k++) {
             if (strcmp(usherd_pg_value(result, i, 3),
@@ -199,7 +218,10 @@ usherd_directory_rows(usherd_directory_t *d, unsigned *more)
         usherd_bytes_add(&d->text, "}", 1);
     }
 
-    *more = (i < n || n == 500);
+    /* the length of a long row is looked up when it is projected */
+
+    d->length = (unsigned) ids;
+    *more = (i < n || n == USHERD_DIRECTORY_ROWS);
 
     usherd_pg_free(result);
 
@@ -276,13 +298,13 @@ usherd_directory_announce(usherd_directory_t *d, char version[24])
 /* The second transaction. */
 
 static int
-usherd_directory_project(usherd_directory_t *d, const char *version)
+usherd_directory_project(usherd_directory_t *d, const char *version,
+    unsigned *more)
 {
-    int                  rc;
-    char                 nonce[USHERD_DIRECTORY_HEX];
-    unsigned             i;
-    uint64_t             change;
-    usherd_pg_result_t  *records[USHERD_DIRECTORY_NKINDS];
+    int       rc;
+    char      nonce[USHERD_DIRECTORY_HEX];
+    unsigned  yields;
+    uint64_t  change;
 
     memcpy(nonce, d->nonce, sizeof(nonce));
 
@@ -296,35 +318,142 @@ usherd_directory_project(usherd_directory_t *d, const char *version)
         return USHERD_DIRECTORY_LINEAGE;
     }
 
-    memset(records, 0, sizeof(records));
-
-    rc = usherd_directory_read(d, records);
-
-    if (rc == USHERD_OK) {
-        rc = usherd_directory_write(d, version, records, &change);
-    }
-
-    for (i = 0; i < USHERD_DIRECTORY_NKINDS; i++) {
-        usherd_pg_free(records[i]);
-    }
+    rc = usherd_directory_length(d);
 
     if (rc != USHERD_OK) {
         return rc;
+    }
+
+    d->done = 0;
+
+    for ( ;; ) {
+        rc = usherd_directory_slice(d, version, &change);
+
+        if (rc != USHERD_OK) {
+            return rc;
+        }
+
+        d->done += USHERD_DIRECTORY_SLICE;
+
+        if (d->done >= d->length) {
+            break;
+        }
+
+        rc = usherd_directory_yields(d, &yields);
+
+        if (rc != USHERD_OK) {
+            return rc;
+        }
+
+        if (yields) {
+            *more = 1;
+            break;
+        }
     }
 
     return usherd_directory_done(d, change);
 }
 
 
+/* Counts the ids of a long row. */
+
+static int
+usherd_directory_length(usherd_directory_t *d)
+{
+    int                  rc;
+    const char          *values[1];
+    usherd_pg_result_t  *result;
+
+    if (d->length <= USHERD_DIRECTORY_SLICE) {
+        return USHERD_OK;
+    }
+
+    values[0] = d->text.data;
+
+    rc = usherd_pg_query(d->pg, "SELECT max(cardinality(ids)) "
+                         "FROM usher.directory_outbox "
+                         "WHERE id = ANY ($1::bigint[])",
+                         1, values, &result);
+    if (rc != USHERD_OK) {
+        return rc;
+    }
+
+    d->length = (unsigned) usherd_pg_number(result, 0, 0);
+    usherd_pg_free(result);
+
+    return USHERD_OK;
+}
+
+
+static int
+usherd_directory_slice(usherd_directory_t *d, const char *version,
+    uint64_t *change)
+{
+    int                  rc;
+    unsigned             i;
+    usherd_pg_result_t  *records[USHERD_DIRECTORY_NKINDS];
+
+    memset(records, 0, sizeof(records));
+
+    rc = usherd_directory_read(d, records);
+
+    if (rc == USHERD_OK) {
+        rc = usherd_directory_write(d, version, records, change);
+    }
+
+    for (i = 0; i < USHERD_DIRECTORY_NKINDS; i++) {
+        usherd_pg_free(records[i]);
+    }
+
+    return rc;
+}
+
+
+/* Whether something urgent has come meanwhile. */
+
+static int
+usherd_directory_yields(usherd_directory_t *d, unsigned *yields)
+{
+    int                  rc;
+    usherd_pg_result_t  *result;
+
+    *yields = 0;
+
+    if (d->urgent) {
+        return USHERD_OK;
+    }
+
+    rc = usherd_pg_query(d->pg, "SELECT 1 FROM usher.directory_outbox "
+                         "WHERE urgent AND " USHERD_DIRECTORY_KNOWN " LIMIT 1",
+                         0, NULL, &result);
+    if (rc != USHERD_OK) {
+        return rc;
+    }
+
+    *yields = usherd_pg_rows(result);
+    usherd_pg_free(result);
+
+    return USHERD_OK;
+}
+
+
+/* The slice after what is done. */
+
 static int
 usherd_directory_read(usherd_directory_t *d,
     usherd_pg_result_t *records[USHERD_DIRECTORY_NKINDS])
 {
     int          rc;
+    char         from[16], to[16];
     unsigned     i;
-    const char  *values[2];
+    const char  *values[4];
+
+    snprintf(from, sizeof(from), "%u", d->done + 1);
+    snprintf(to, sizeof(to), "%u", d->done + USHERD_DIRECTORY_SLICE);
 
     values[1] = d->text.data;
+    values[2] = from;
+    values[3] = to;
 
     for (i = 0; i < USHERD_DIRECTORY_NKINDS; i++) {
         if (!(d->kinds & (1u << i))) {
@@ -337,13 +466,14 @@ usherd_directory_read(usherd_directory_t *d,
             "WITH changed AS MATERIALIZED ("
                 "SELECT i AS id, bool_or(o.urgent) AS urgent, "
                        "bool_and(o.inserted) AS inserted "
-                "FROM usher.directory_outbox o, unnest(o.ids) i "
+                "FROM usher.directory_outbox o, "
+                     "unnest(o.ids[$3::int : $4::int]) i "
                 "WHERE o.id = ANY ($2::bigint[]) AND o.kind = $1 "
                 "GROUP BY i) "
             "SELECT c.id, c.urgent::int, c.inserted::int, r.record::text "
             "FROM changed c LEFT JOIN usher.directory_records($1, "
                 "ARRAY(SELECT id FROM changed)) r ON r.id = c.id",
-            2, values, &records[i]);
+            4, values, &records[i]);
 
         if (rc != USHERD_OK) {
             return rc;
@@ -505,6 +635,10 @@ usherd_directory_done(usherd_directory_t *d, uint64_t change)
         return rc;
     }
 
+    if (d->done < d->length) {
+        return usherd_directory_shorten(d);
+    }
+
     values[0] = d->text.data;
 
     rc = usherd_pg_query(d->pg,
@@ -522,4 +656,24 @@ usherd_directory_done(usherd_directory_t *d, uint64_t change)
     usherd_pg_free(result);
 
     return USHERD_OK;
+}
+
+
+/* What is left of a row whose batch made way. */
+
+static int
+usherd_directory_shorten(usherd_directory_t *d)
+{
+    char         from[16];
+    const char  *values[2];
+
+    snprintf(from, sizeof(from), "%u", d->done + 1);
+
+    values[0] = d->text.data;
+    values[1] = from;
+
+    return usherd_pg_query(d->pg, "UPDATE usher.directory_outbox "
+                           "SET ids = ids[$2::int : ] "
+                           "WHERE id = ANY ($1::bigint[])",
+                           2, values, NULL);
 }
