@@ -71,6 +71,7 @@ sub serve {
             }
             if (!sysread $c, $buffer{$c}, 65536, length($buffer{$c} // '')) {
                 $select->remove($c);
+                delete $buffer{$c};
                 next;
             }
             while ($buffer{$c} =~ s/^(\*\d+\r\n(?:\$\d+\r\n.*\r\n)*?)

@@ -70,6 +70,7 @@ static void ngx_http_usher_changes_drop(ngx_http_usher_directory_t *d,
 static void ngx_http_usher_changes_raise(ngx_http_usher_directory_t *d);
 static void ngx_http_usher_changes_beat(void *data,
     ngx_http_usher_reply_t *reply);
+static void ngx_http_usher_changes_wiped(ngx_http_usher_directory_t *d);
 static void ngx_http_usher_changes_again(ngx_http_usher_directory_t *d);
 static void ngx_http_usher_changes_position(ngx_http_usher_directory_t *d);
 static void ngx_http_usher_changes_positioned(void *data,
@@ -642,19 +643,7 @@ ngx_http_usher_changes_beat(void *data, ngx_http_usher_reply_t *reply)
            != 0
         || lineage == 0)
     {
-        /* it is being rebuilt, or was wiped */
-
-        if (shared->ready) {
-            shared->ready = 0;
-            ngx_log_error(NGX_LOG_WARN, ngx_cycle->log, 0,
-                          "usher: the directory in Redis is not whole, "
-                          "waiting for usherd to rebuild it");
-        }
-
-        if (shared->lineage != 0) {
-            ngx_http_usher_changes_round(d);
-        }
-
+        ngx_http_usher_changes_wiped(d);
         return;
     }
 
@@ -679,6 +668,27 @@ ngx_http_usher_changes_beat(void *data, ngx_http_usher_reply_t *reply)
     }
 
     ngx_http_usher_changes_round(d);
+}
+
+
+/* It is being rebuilt, or was wiped. */
+
+static void
+ngx_http_usher_changes_wiped(ngx_http_usher_directory_t *d)
+{
+    if (d->shared->ready) {
+        d->shared->ready = 0;
+
+        ngx_log_error(NGX_LOG_WARN, ngx_cycle->log, 0,
+                      "usher: the directory in Redis is not whole, "
+                      "waiting for usherd to rebuild it");
+    }
+
+    /* without a place the round would come back at once */
+
+    if (d->shared->lineage != 0) {
+        ngx_http_usher_changes_round(d);
+    }
 }
 
 
