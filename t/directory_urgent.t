@@ -27,21 +27,23 @@ $t->wait_for(sub { !$t->sql('select count(*) from usher.directory_outbox') },
 
 my ($last) = (changes($t))[-1]->[0];
 
-# the duty has begun with the bulk, and is held up by Redis
+# the duty has begun with the bulk, and waits for a table of its records
 
-$t->redis_cli('client pause 60000 write');
+my $lock = $t->db->clone;
+
+$lock->begin_work;
+$lock->do('lock table usher.subscription');
 $t->sql('update usher.key set plan_id = ? where digest <> sha256(?)',
         $plan, 'one');
 $t->wait_for(sub {
     $t->sql("select count(*) from pg_stat_activity
              where application_name = 'usherd directory'
-                   and state = 'idle in transaction'
-                   and query like '%directory_records%'")
+                   and wait_event_type = 'Lock'")
 }, 'the bulk has begun');
 
 $t->sql('update usher.key set revoked_at = now() where digest = sha256(?)',
         'one');
-$t->redis_cli('client unpause');
+$lock->commit;
 $t->wait_for(sub { !$t->sql('select count(*) from usher.directory_outbox') },
              'the outbox is empty');
 
