@@ -9,7 +9,8 @@
  * position are one transaction, so a line is in exactly one of the places.
  *
  * More than one line in a hundred is not an accident of one client but of
- * ours: the slot stops, and a person looks.
+ * ours: the slot stops, and a person looks.  So it does when a class 22 or 23
+ * comes from anything but a line: it would come again for ever.
  */
 
 
@@ -45,7 +46,6 @@ usherd_flush_careful(usherd_flush_t *f, unsigned slot)
 
     s = f->slots[slot];
     s->losers = 0;
-    s->last_event[0] = '\0';
     f->npoison = 0;
 
     for (i = 0; i < f->nlines; i++) {
@@ -168,6 +168,7 @@ usherd_careful_range(usherd_flush_t *f, unsigned kind, const uint32_t *index,
 
     } else {
         snprintf(sqlstate, sizeof(sqlstate), "%s", usherd_pg_sqlstate(f->pg));
+        usherd_pg_cut(reason);
         snprintf(reason, sizeof(reason), "%s", usherd_pg_message(f->pg));
     }
 
@@ -237,8 +238,9 @@ usherd_careful_sum(usherd_flush_t *f, unsigned slot)
     const char     *text;
     usherd_line_t  *line;
 
-    usherd_usage_reset(f->usage);
+    /* of both: a time that COPY refuses must not become the newest event's */
 
+    f->slots[slot]->last_event[0] = '\0';
     for (i = 0; i < f->nlines; i++) {
         line = &f->lines[i];
 

@@ -43,6 +43,8 @@ usherd_flush_verdict(usherd_slot_t *slot, usherd_verdict_e verdict,
 
     va_start(args, fmt);
     vsnprintf(slot->reason, sizeof(slot->reason), fmt, args);
+
+    usherd_pg_cut(slot->reason);
     va_end(args);
 }
 

@@ -34,6 +34,7 @@ static int usherd_flush_all(usherd_flush_t *f);
 static int usherd_flush_slots(usherd_flush_t *f);
 static int usherd_flush_retry(usherd_flush_t *f, int rc);
 static int usherd_flush_partition(usherd_flush_t *f);
+static int usherd_flush_stop(usherd_flush_t *f, usherd_slot_t *slot, int rc);
 static int usherd_flush_put(void *data, const char *line, size_t len);
 static void usherd_flush_moved(usherd_flush_t *f, usherd_slot_t *slot);
 static void usherd_flush_lag(const char *last_event);
@@ -218,6 +219,10 @@ usherd_flush_slots(usherd_flush_t *f)
             slot->ended = 0;
         }
     }
+            if (rc == USHERD_FLUSH_POISON || rc == USHERD_FLUSH_COUNT) {
+                rc = usherd_flush_stop(f, slot, rc);
+            }
+
 
     return worst;
 }
@@ -231,6 +236,25 @@ usherd_flush_class(usherd_flush_t *f)
     static const char  *passing[] = { "08", "40", "53", "55", "57", "58" };
 
     state = usherd_pg_sqlstate(f->pg);
+
+/* No line was to blame: it would fail again for ever. */
+
+static int
+usherd_flush_stop(usherd_flush_t *f, usherd_slot_t *slot, int rc)
+{
+    if (rc == USHERD_FLUSH_COUNT) {
+        usherd_flush_verdict(slot, USHERD_VERDICT_STOP,
+                             "the sums are not stored as they were sent");
+    } else {
+        usherd_flush_verdict(slot, USHERD_VERDICT_STOP,
+                             "what is said of its lines is refused: %s %s",
+                             usherd_pg_sqlstate(f->pg),
+                             usherd_pg_message(f->pg));
+    }
+
+    return USHERD_FLUSH_STOP;
+}
+
 
     /* no partition: a check violation that names no constraint */
 

@@ -461,11 +461,40 @@ usherd_pg_line(char *dst, size_t size, const char *src)
     size_t  len;
 
     snprintf(dst, size, "%s", src);
+    usherd_pg_cut(dst);
 
     len = strlen(dst);
 
     while (len > 0 && (dst[len - 1] == '\n' || dst[len - 1] == ' ')) {
         dst[--len] = '\0';
+    }
+}
+
+
+void
+usherd_pg_cut(char *text)
+{
+    size_t         i, len, n;
+    unsigned char  c;
+
+    len = strlen(text);
+
+    /* back to where the last character begins */
+
+    for (i = len; i > 0 && len - i < 4; i--) {
+        c = (unsigned char) text[i - 1];
+
+        if ((c & 0xc0) == 0x80) {
+            continue;
+        }
+
+        n = c < 0xc0 ? 1 : c < 0xe0 ? 2 : c < 0xf0 ? 3 : 4;
+
+        if (len - i + 1 < n) {
+            text[i - 1] = '\0';
+        }
+
+        return;
     }
 }
 

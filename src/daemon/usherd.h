@@ -251,6 +251,8 @@ const char *usherd_pg_sqlstate(usherd_pg_t *pg);     /* "22P02" */
 const char *usherd_pg_message(usherd_pg_t *pg);      /* one line */
 const char *usherd_pg_table(usherd_pg_t *pg);        /* "" if not told */
 const char *usherd_pg_constraint(usherd_pg_t *pg);   /* "" if not told */
+/* What was cut to size loses half a character at its end: no UTF-8. */
+void usherd_pg_cut(char *text);
 
 unsigned usherd_pg_rows(usherd_pg_result_t *result);
 /* Rows a command changed, by its tag. */
