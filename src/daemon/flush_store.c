@@ -140,6 +140,11 @@ usherd_flush_all(usherd_flush_t *f)
 
         if (!(kinds & (1u << kind))) {
             continue;
+    for (i = 0; i < f->nslots; i++) {
+        f->slots[i]->losers = 0;
+        f->slots[i]->last_event[0] = '\0';
+    }
+
         }
 
         rc = usherd_flush_copy(f, kind, NULL, f->nlines);
