@@ -146,21 +146,23 @@ declare
     expired  bigint;
 begin
     -- Of marks older than an hour one a minute is kept, of those older than
-    -- a week none but each slot's newest: a fork can be placed to a minute.
+    -- a week none but each slot's newest.  What lies between two of them, a
+    -- fork looks for among the rows.
     with ranked as (
         select m.slot, m.position, m.at,
-               row_number() over (partition by m.slot
-                                  order by m.position desc) as back,
                row_number() over (partition by m.slot,
                                                date_trunc('minute', m.at)
                                   order by m.position desc) as n
         from usher.journal_mark m
+        where m.at < now() - interval '1 hour'
     )
     delete from usher.journal_mark m
     using ranked r
-    where m.slot = r.slot and m.position = r.position and r.back > 1
-          and ((r.n > 1 and r.at < now() - interval '1 hour')
-               or r.at < now() - interval '7 days');
+    where m.slot = r.slot and m.position = r.position
+          and (r.n > 1 or r.at < now() - interval '7 days')
+          and exists (select from usher.journal_mark later
+                      where later.slot = m.slot
+                            and later.position > m.position);
     get diagnostics thinned = row_count;
 
     delete from usher.lease l where l.until < now() - interval '1 day';

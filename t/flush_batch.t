@@ -12,15 +12,18 @@ $t->postgres;
 $t->redis;
 
 
-# The largest number of bytes between two commits of a slot.
+# The largest number of bytes between two marks, or two commits, of a slot.
 
-sub largest {
-    my ($slot) = @_;
+sub widest {
+    my ($slot, $group) = @_;
 
     return $t->sql('select max(position - before) from (select position, '
         . 'coalesce(lag(position) over (order by position), 0) as before '
-        . 'from usher.journal_mark where slot = ?) m', $slot->id);
+        . 'from (select max(position) as position from usher.journal_mark '
+        . "where slot = ? group by $group) c) m", $slot->id);
 }
+
+sub largest { widest($_[0], 'at') }
 
 
 sub pile {
@@ -52,5 +55,15 @@ $t->usherd(name => 'usherd2', duties => 'flush', conf => { usherd => {
 $t->wait_for(sub { $slot->stored }, 'another pile', 30);
 is($slot->once, '', 'each event is one row');
 cmp_ok(largest($slot), '<=', 65536 + 2 * $entry, 'no more than 64 KB at once');
+$t->stop('usherd2');
+
+# so that two histories can be compared, there are marks within a commit
+
+$slot = pile();
+$t->usherd(name => 'usherd3', duties => 'flush');
+$t->wait_for(sub { $slot->stored }, 'a third', 30);
+cmp_ok(largest($slot), '>', 100_000, 'much at once');
+cmp_ok(widest($slot, 'position'), '<=', 32768 + $entry * 1.2,
+       'a mark each 32 KB');
 
 done_testing();

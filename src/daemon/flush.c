@@ -282,6 +282,7 @@ usherd_flush_reset(usherd_flush_t *f)
     f->nreplies = 0;
     f->nlines = 0;
     f->ngaps = 0;
+    f->nmarks = 0;
     f->npoison = 0;
     f->bytes = 0;
     f->entries = 0;
@@ -294,6 +295,7 @@ usherd_flush_reset(usherd_flush_t *f)
         slot->next = slot->position;
         slot->next_chain = slot->chain;
         slot->next_rechain = slot->rechain;
+        slot->marked = slot->position;
         slot->lines = 0;
         slot->losers = 0;
         slot->ended = 0;

@@ -8,7 +8,8 @@
  *     flush_copy.c     its lines go into their tables
  *     flush_careful.c  the same slot by slot, poison put aside
  *     flush_usage.c    roll-ups
- *     flush_verdict.c  rewinds, forks, stops
+ *     flush_verdict.c  rewinds, stops
+ *     flush_fork.c     how far two histories of a slot agree
  */
 
 
@@ -26,6 +27,8 @@
 #define USHERD_FLUSH_BUFFER    (256 * 1024)
 #define USHERD_FLUSH_REASON    200
 #define USHERD_FLUSH_TEXT      64     /* a key of Redis, or an id */
+#define USHERD_FLUSH_MARK      (32 * 1024)    /* full entries have a mark */
+#define USHERD_FORK_TRIES      6      /* in vain, until we make do */
 
 
 /* Where the common position of a forked slot is kept: its reason. */
@@ -81,6 +84,7 @@ typedef struct {
     unsigned             ended:1;     /* its end entry was read */
     unsigned             waits:1;     /* rest of the read left for later */
     unsigned             stored:1;    /* the batch's part was committed */
+    uint64_t             marked;      /* the batch's last mark, or position */
     char                 last_event[USHER_EVENT_TIME + 1];
 
     usherd_verdict_e     verdict;
@@ -95,8 +99,10 @@ typedef struct {
 
     /* a fork being located */
     unsigned             forking:1;
+    unsigned             fork_sure:1; /* fork_agreed is set */
     unsigned             fork_back;   /* marks to go back */
     unsigned             fork_tries;
+    uint64_t             fork_agreed; /* common up to here at least */
     uint64_t             fork_common; /* state forked: common up to */
 
     /* poison among the lines of late */
@@ -114,7 +120,7 @@ typedef struct {
     uint32_t             len;         /* tag and LF included */
     uint16_t             slot;        /* index */
     uint8_t              kind;        /* index */
-    uint8_t              bad;         /* 1: poison */
+    uint8_t              bad;         /* 1: poison; 2: and put aside */
 } usherd_line_t;
 
 
@@ -124,6 +130,14 @@ typedef struct {
     uint64_t             to;
     char                 reason[48];
 } usherd_gap_t;
+
+
+/* Where an entry of the batch ended. */
+typedef struct {
+    unsigned             slot;
+    uint64_t             position;
+    uint64_t             chain;
+} usherd_mark_t;
 
 
 typedef struct {
@@ -165,6 +179,9 @@ typedef struct {
     usherd_gap_t              *gaps;
     unsigned                   ngaps;
     unsigned                   gaps_room;
+    usherd_mark_t             *marks;
+    unsigned                   nmarks;
+    unsigned                   marks_room;
     usherd_poison_t           *poison;
     unsigned                   npoison;
     unsigned                   poison_room;
@@ -241,6 +258,9 @@ const char *usherd_flush_parse(const usherd_reply_t *reply,
     usherd_entry_t *entry);
 void usherd_flush_take(usherd_flush_t *f, unsigned index,
     const usherd_reply_t *reply);
+/* Adds the lines behind the first skip bytes to the batch, all or none. */
+int usherd_flush_lines(usherd_flush_t *f, unsigned index,
+    const usherd_entry_t *entry, size_t skip);
 void usherd_flush_verdict(usherd_slot_t *slot, usherd_verdict_e verdict,
     const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
@@ -273,6 +293,13 @@ int usherd_flush_class(usherd_flush_t *f);
 int usherd_flush_copy(usherd_flush_t *f, unsigned kind,
     const uint32_t *index, size_t n);
 
+/*
+ * Puts them into the session's table usherd_<kind><version> instead, where
+ * usherd_line is a line's index.
+ */
+int usherd_flush_stage(usherd_flush_t *f, unsigned kind,
+    const uint32_t *index, size_t n);
+
 /* Within a COPY: data is gathered; the end gives the tag. */
 int usherd_flush_send(usherd_flush_t *f, const char *data, size_t len);
 int usherd_flush_sent(usherd_flush_t *f, uint64_t *rows);
@@ -282,6 +309,9 @@ int usherd_flush_sent(usherd_flush_t *f, uint64_t *rows);
 
 /* One slot's part of the batch, poison put aside. */
 int usherd_flush_careful(usherd_flush_t *f, unsigned slot);
+
+/* A bytea's text, to be freed: the line as it came. */
+char *usherd_flush_bytes(const usherd_line_t *line);
 
 
 /* flush_usage.c */
@@ -308,6 +338,21 @@ int usherd_usage_emit(usherd_usage_t *usage, const char *closed,
 int usherd_flush_judge(usherd_flush_t *f);
 /* Looks whether resends have arrived. */
 int usherd_flush_rewinds(usherd_flush_t *f);
+
+/* Asks the edge to send again from a position. */
+int usherd_flush_rewind(usherd_flush_t *f, usherd_slot_t *slot,
+    uint64_t position);
+/* Writes the acknowledgement as it is now. */
+int usherd_flush_tell(usherd_flush_t *f, usherd_slot_t *slot);
+/* Forked or stopped, in PostgreSQL first. */
+int usherd_flush_settle(usherd_flush_t *f, usherd_slot_t *slot,
+    usherd_slot_state_e state, const char *reason);
+
+
+/* flush_fork.c */
+
+/* Goes on finding out how far the stream agrees with what is stored. */
+int usherd_flush_fork(usherd_flush_t *f, usherd_slot_t *slot);
 
 
 #endif

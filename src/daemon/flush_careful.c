@@ -32,7 +32,6 @@ static int usherd_careful_line(usherd_flush_t *f, uint32_t line,
     const char *sqlstate, const char *reason);
 static int usherd_careful_sum(usherd_flush_t *f, unsigned slot);
 static int usherd_careful_quarantine(usherd_flush_t *f, unsigned slot);
-static char *usherd_careful_bytes(const usherd_line_t *line);
 
 
 int
@@ -168,8 +167,8 @@ usherd_careful_range(usherd_flush_t *f, unsigned kind, const uint32_t *index,
 
     } else {
         snprintf(sqlstate, sizeof(sqlstate), "%s", usherd_pg_sqlstate(f->pg));
-        usherd_pg_cut(reason);
         snprintf(reason, sizeof(reason), "%s", usherd_pg_message(f->pg));
+        usherd_pg_cut(reason);
     }
 
     rc = usherd_flush_run(f, "ROLLBACK TO usherd; RELEASE usherd");
@@ -240,7 +239,9 @@ usherd_careful_sum(usherd_flush_t *f, unsigned slot)
 
     /* of both: a time that COPY refuses must not become the newest event's */
 
+    usherd_usage_reset(f->usage);
     f->slots[slot]->last_event[0] = '\0';
+
     for (i = 0; i < f->nlines; i++) {
         line = &f->lines[i];
 
@@ -296,7 +297,7 @@ usherd_careful_quarantine(usherd_flush_t *f, unsigned slot)
         values[0] = f->slots[slot]->id;
         values[1] = position;
         values[2] = kind;
-        values[3] = usherd_careful_bytes(line);
+        values[3] = usherd_flush_bytes(line);
         values[4] = poison->sqlstate;
         values[5] = poison->reason;
 
@@ -315,10 +316,8 @@ usherd_careful_quarantine(usherd_flush_t *f, unsigned slot)
 }
 
 
-/* A bytea's text, to be freed: the line as it came. */
-
-static char *
-usherd_careful_bytes(const usherd_line_t *line)
+char *
+usherd_flush_bytes(const usherd_line_t *line)
 {
     char               *text, *p;
     size_t              i;

@@ -18,10 +18,12 @@
 #include "flush.h"
 
 
+static int usherd_flush_into(usherd_flush_t *f, unsigned kind,
+    const uint32_t *index, size_t n, unsigned staged);
 static int usherd_flush_line(usherd_flush_t *f, const usherd_line_t *line,
-    uint32_t number, unsigned unique);
-static void usherd_flush_target(const usher_event_kind_t *kind, char *sql,
-    size_t size);
+    unsigned staged);
+static void usherd_flush_target(const usher_event_kind_t *kind,
+    unsigned staged, char *sql, size_t size);
 static int usherd_flush_prepare(usherd_flush_t *f,
     const usher_event_kind_t *kind);
 static int usherd_flush_winners(usherd_flush_t *f,
@@ -32,6 +34,34 @@ int
 usherd_flush_copy(usherd_flush_t *f, unsigned kind, const uint32_t *index,
     size_t n)
 {
+    int  rc;
+
+    if (!f->kinds[kind]->unique) {
+        return usherd_flush_into(f, kind, index, n, 0);
+    }
+
+    rc = usherd_flush_stage(f, kind, index, n);
+
+    return rc == USHERD_OK ? usherd_flush_winners(f, f->kinds[kind]) : rc;
+}
+
+
+int
+usherd_flush_stage(usherd_flush_t *f, unsigned kind, const uint32_t *index,
+    size_t n)
+{
+    int  rc;
+
+    rc = usherd_flush_prepare(f, f->kinds[kind]);
+
+    return rc == USHERD_OK ? usherd_flush_into(f, kind, index, n, 1) : rc;
+}
+
+
+static int
+usherd_flush_into(usherd_flush_t *f, unsigned kind, const uint32_t *index,
+    size_t n, unsigned staged)
+{
     int                        rc, poison;
     char                       sql[1024];
     size_t                     i;
@@ -41,12 +71,7 @@ usherd_flush_copy(usherd_flush_t *f, unsigned kind, const uint32_t *index,
 
     k = f->kinds[kind];
 
-    rc = k->unique ? usherd_flush_prepare(f, k) : USHERD_OK;
-    if (rc != USHERD_OK) {
-        return rc;
-    }
-
-    usherd_flush_target(k, sql, sizeof(sql));
+    usherd_flush_target(k, staged, sql, sizeof(sql));
 
     rc = usherd_pg_copy_start(f->pg, sql);
     if (rc != USHERD_OK) {
@@ -70,7 +95,7 @@ usherd_flush_copy(usherd_flush_t *f, unsigned kind, const uint32_t *index,
         }
 
         sent++;
-        rc = usherd_flush_line(f, line, (uint32_t) sent, k->unique);
+        rc = usherd_flush_line(f, line, staged);
 
         if (index == NULL && k->rolled
             && usherd_usage_add(f->usage, line->start + USHER_EVENT_TAG + 1,
@@ -99,14 +124,15 @@ usherd_flush_copy(usherd_flush_t *f, unsigned kind, const uint32_t *index,
         return USHERD_FLUSH_COUNT;
     }
 
-    return k->unique ? usherd_flush_winners(f, k) : USHERD_OK;
+    return USHERD_OK;
 }
 
 
 static void
-usherd_flush_target(const usher_event_kind_t *kind, char *sql, size_t size)
+usherd_flush_target(const usher_event_kind_t *kind, unsigned staged,
+    char *sql, size_t size)
 {
-    if (kind->unique) {
+    if (staged) {
         snprintf(sql, size, "COPY usherd_%c%c FROM STDIN", kind->kind,
                  kind->version);
 
@@ -117,17 +143,18 @@ usherd_flush_target(const usher_event_kind_t *kind, char *sql, size_t size)
 }
 
 
-/* The line without its tag; unique kinds have slot and number before it. */
+/* The line without its tag; staged ones have slot and index before it. */
 
 static int
 usherd_flush_line(usherd_flush_t *f, const usherd_line_t *line,
-    uint32_t number, unsigned unique)
+    unsigned staged)
 {
     int   rc, len;
     char  head[32];
 
-    if (unique) {
-        len = snprintf(head, sizeof(head), "%u\t%u\t", line->slot, number);
+    if (staged) {
+        len = snprintf(head, sizeof(head), "%u\t%u\t", line->slot,
+                       (unsigned) (line - f->lines));
 
         rc = usherd_flush_send(f, head, (size_t) len);
         if (rc != USHERD_OK) {
@@ -185,7 +212,7 @@ usherd_flush_sent(usherd_flush_t *f, uint64_t *rows)
 }
 
 
-/* Unique kinds go through a table of this session, empty at each BEGIN. */
+/* A table of this session, empty at each BEGIN. */
 
 static int
 usherd_flush_prepare(usherd_flush_t *f, const usher_event_kind_t *kind)

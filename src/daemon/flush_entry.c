@@ -28,8 +28,7 @@ static int usherd_flush_place(usherd_slot_t *slot,
     const usherd_entry_t *entry, uint64_t *chain);
 static void usherd_flush_hole(usherd_flush_t *f, unsigned index,
     const usherd_entry_t *entry);
-static int usherd_flush_lines(usherd_flush_t *f, unsigned index,
-    const usherd_entry_t *entry, size_t skip);
+static void usherd_flush_mark(usherd_flush_t *f, unsigned index);
 static int usherd_flush_kind(usherd_flush_t *f, const char *p, size_t len);
 
 
@@ -43,9 +42,9 @@ usherd_flush_verdict(usherd_slot_t *slot, usherd_verdict_e verdict,
 
     va_start(args, fmt);
     vsnprintf(slot->reason, sizeof(slot->reason), fmt, args);
+    va_end(args);
 
     usherd_pg_cut(slot->reason);
-    va_end(args);
 }
 
 
@@ -208,6 +207,8 @@ usherd_flush_take(usherd_flush_t *f, unsigned index,
     slot->next = entry.end;
     slot->next_rechain = 0;
 
+    usherd_flush_mark(f, index);
+
     f->entry_bytes = entry.len > f->entry_bytes ? entry.len
                      : f->entry_bytes - (f->entry_bytes - entry.len) / 16;
 }
@@ -287,7 +288,36 @@ usherd_flush_hole(usherd_flush_t *f, unsigned index,
 }
 
 
-static int
+/* A mark where the entry ends, unless they are small and many. */
+
+static void
+usherd_flush_mark(usherd_flush_t *f, unsigned index)
+{
+    size_t          room;
+    usherd_mark_t  *mark;
+    usherd_slot_t  *slot;
+
+    slot = f->slots[index];
+
+    if (slot->next - slot->marked < USHERD_FLUSH_MARK) {
+        return;
+    }
+
+    room = f->marks_room;
+    f->marks = usherd_flush_grow(f->marks, sizeof(usherd_mark_t), f->nmarks,
+                                 &room);
+    f->marks_room = (unsigned) room;
+
+    mark = &f->marks[f->nmarks++];
+    mark->slot = index;
+    mark->position = slot->next;
+    mark->chain = slot->next_chain;
+
+    slot->marked = slot->next;
+}
+
+
+int
 usherd_flush_lines(usherd_flush_t *f, unsigned index,
     const usherd_entry_t *entry, size_t skip)
 {

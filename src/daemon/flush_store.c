@@ -8,6 +8,7 @@
  *     COPY the sums                    the row of usage_close locked FOR SHARE
  *     gaps
  *     positions, WHERE position = old  one row per slot, or ROLLBACK
+ *     marks                            positions within the batch
  *     COMMIT
  *
  * A failure of class 22 or 23 is a row's: the batch is then stored slot by
@@ -33,9 +34,10 @@
 static int usherd_flush_all(usherd_flush_t *f);
 static int usherd_flush_slots(usherd_flush_t *f);
 static int usherd_flush_retry(usherd_flush_t *f, int rc);
-static int usherd_flush_partition(usherd_flush_t *f);
 static int usherd_flush_stop(usherd_flush_t *f, usherd_slot_t *slot, int rc);
+static int usherd_flush_partition(usherd_flush_t *f);
 static int usherd_flush_put(void *data, const char *line, size_t len);
+static int usherd_flush_marks(usherd_flush_t *f, int slot);
 static void usherd_flush_moved(usherd_flush_t *f, usherd_slot_t *slot);
 static void usherd_flush_lag(const char *last_event);
 
@@ -134,17 +136,19 @@ usherd_flush_all(usherd_flush_t *f)
         kinds |= 1u << f->lines[i].kind;
     }
 
+    /* what an attempt that failed has counted is not counted again */
+
     usherd_usage_reset(f->usage);
 
-    for (kind = 0; kind < f->nkinds; kind++) {
-
-        if (!(kinds & (1u << kind))) {
-            continue;
     for (i = 0; i < f->nslots; i++) {
         f->slots[i]->losers = 0;
         f->slots[i]->last_event[0] = '\0';
     }
 
+    for (kind = 0; kind < f->nkinds; kind++) {
+
+        if (!(kinds & (1u << kind))) {
+            continue;
         }
 
         rc = usherd_flush_copy(f, kind, NULL, f->nlines);
@@ -215,6 +219,10 @@ usherd_flush_slots(usherd_flush_t *f)
                 return rc;
             }
 
+            if (rc == USHERD_FLUSH_POISON || rc == USHERD_FLUSH_COUNT) {
+                rc = usherd_flush_stop(f, slot, rc);
+            }
+
             if (rc != USHERD_FLUSH_STOP) {
                 slot->loaded = 0;
                 worst = rc;
@@ -224,23 +232,10 @@ usherd_flush_slots(usherd_flush_t *f)
             slot->ended = 0;
         }
     }
-            if (rc == USHERD_FLUSH_POISON || rc == USHERD_FLUSH_COUNT) {
-                rc = usherd_flush_stop(f, slot, rc);
-            }
-
 
     return worst;
 }
 
-
-int
-usherd_flush_class(usherd_flush_t *f)
-{
-    unsigned            i;
-    const char         *state;
-    static const char  *passing[] = { "08", "40", "53", "55", "57", "58" };
-
-    state = usherd_pg_sqlstate(f->pg);
 
 /* No line was to blame: it would fail again for ever. */
 
@@ -260,6 +255,15 @@ usherd_flush_stop(usherd_flush_t *f, usherd_slot_t *slot, int rc)
     return USHERD_FLUSH_STOP;
 }
 
+
+int
+usherd_flush_class(usherd_flush_t *f)
+{
+    unsigned            i;
+    const char         *state;
+    static const char  *passing[] = { "08", "40", "53", "55", "57", "58" };
+
+    state = usherd_pg_sqlstate(f->pg);
 
     /* no partition: a check violation that names no constraint */
 
@@ -493,7 +497,55 @@ usherd_flush_positions(usherd_flush_t *f, int slot)
                                           : USHERD_FLUSH_CONFLICT;
     usherd_pg_free(res);
 
-    return rc;
+    return rc == USHERD_OK ? usherd_flush_marks(f, slot) : rc;
+}
+
+
+/* Within the batch; the positions have left their own. */
+
+static int
+usherd_flush_marks(usherd_flush_t *f, int slot)
+{
+    int             rc;
+    unsigned        i;
+    const char     *values[3];
+    usherd_mark_t  *mark;
+    usherd_array_t  a[3];
+
+    memset(a, 0, sizeof(a));
+
+    for (i = 0; i < f->nmarks; i++) {
+        mark = &f->marks[i];
+
+        if (mark->position >= f->slots[mark->slot]->next
+            || (slot != -1 && mark->slot != (unsigned) slot))
+        {
+            continue;
+        }
+
+        usherd_array_add(&a[0], f->slots[mark->slot]->id);
+        usherd_array_number(&a[1], (int64_t) mark->position);
+        usherd_array_number(&a[2], (int64_t) mark->chain);
+    }
+
+    if (a[0].len == 0) {
+        return USHERD_OK;
+    }
+
+    for (i = 0; i < 3; i++) {
+        values[i] = usherd_array_end(&a[i]);
+    }
+
+    rc = usherd_pg_query(f->pg,
+        "INSERT INTO usher.journal_mark (slot, position, chain) "
+        "SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::bigint[]) "
+        "ON CONFLICT DO NOTHING", 3, values, NULL);
+
+    for (i = 0; i < 3; i++) {
+        usherd_array_free(&a[i]);
+    }
+
+    return rc == USHERD_ERROR ? usherd_flush_class(f) : rc;
 }
 
 
