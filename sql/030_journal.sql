@@ -4,19 +4,20 @@
 -- this is what makes an event exactly one row.  Rows are never deleted.
 
 create table usher.journal (
-    slot        uuid primary key,
-    position    bigint not null default 0 check (position >= 0),
-    chain       bigint not null default 0,
-    rechain     boolean not null default false,
-    lines       bigint not null default 0 check (lines >= 0),
-    losers      bigint not null default 0 check (losers >= 0),
-    state       text not null default 'live'
-                check (state in ('live', 'ended', 'forked', 'stopped')),
-    reason      text,
-    node        text,
-    last_event  timestamptz,
-    first_seen  timestamptz not null default now(),
-    moved_at    timestamptz
+    slot          uuid primary key,
+    position      bigint not null default 0 check (position >= 0),
+    chain         bigint not null default 0,
+    rechain       boolean not null default false,
+    lines         bigint not null default 0 check (lines >= 0),
+    losers        bigint not null default 0 check (losers >= 0),
+    state         text not null default 'live'
+                  check (state in ('live', 'ended', 'forked', 'stopped')),
+    reason        text,
+    node          text,
+    last_event    timestamptz,
+    first_seen    timestamptz not null default now(),
+    moved_at      timestamptz,
+    announced_at  timestamptz not null default now()
 ) with (fillfactor = 30, autovacuum_vacuum_threshold = 1000,
         autovacuum_vacuum_scale_factor = 0);
 
@@ -43,6 +44,29 @@ comment on column usher.journal.last_event is
     'Time of the newest event stored; closes hours';
 comment on column usher.journal.first_seen is 'When flush first saw it';
 comment on column usher.journal.moved_at is 'When position last moved';
+comment on column usher.journal.announced_at is
+    'When an edge last said that it has the slot, to a minute';
+
+
+-- Silence is measured against the newest announcement, not by the clock: who
+-- stopped usherd, or restored a database, has not lost a slot by that.
+
+create view usher.journal_silent as
+select j.slot, j.node, j.position, j.announced_at
+from usher.journal j
+where j.state = 'live'
+      and j.announced_at < (select max(n.announced_at) from usher.journal n)
+                           - interval '1 hour';
+
+comment on view usher.journal_silent is
+    'Live slots that no edge has announced for an hour: what they held above '
+    'position may be lost';
+comment on column usher.journal_silent.slot is 'Id of the slot';
+comment on column usher.journal_silent.node is 'Node name, for information';
+comment on column usher.journal_silent.position is
+    'Payload bytes of the slot that are rows';
+comment on column usher.journal_silent.announced_at is
+    'When an edge last said that it has the slot';
 
 
 create table usher.journal_mark (
@@ -67,7 +91,7 @@ create table usher.journal_gap (
     id             bigint generated always as identity primary key,
     slot           uuid not null references usher.journal,
     from_position  bigint not null,
-    to_position    bigint not null,
+    to_position    bigint,
     reason         text not null,
     at             timestamptz not null default now(),
     check (from_position < to_position)
@@ -80,7 +104,8 @@ comment on table usher.journal_gap is
 comment on column usher.journal_gap.id is 'Number';
 comment on column usher.journal_gap.slot is 'The slot';
 comment on column usher.journal_gap.from_position is 'First byte lost';
-comment on column usher.journal_gap.to_position is 'First byte after it';
+comment on column usher.journal_gap.to_position is
+    'First byte after it; null: nobody knows how much there was';
 comment on column usher.journal_gap.reason is
     'corrupt, freed, or the operator''s';
 comment on column usher.journal_gap.at is 'When it was passed';

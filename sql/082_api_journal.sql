@@ -54,7 +54,8 @@ begin
                                 'reason', j.reason, 'position', j.position,
                                 'lines', j.lines, 'last_event', j.last_event,
                                 'first_seen', j.first_seen,
-                                'moved', j.moved_at)
+                                'moved', j.moved_at,
+                                'announced', j.announced_at)
                             order by j.first_seen, j.slot), '[]')
             from usher.journal j
             where journal_list.state is null
@@ -137,6 +138,9 @@ begin
         'quarantined', t.quarantined,
         'forked', (select count(*) from slots s where s.state = 'forked'),
         'stopped', (select count(*) from slots s where s.state = 'stopped'),
+        'silent', (select coalesce(jsonb_agg(usher.slot_text(l.slot)
+                                             order by l.slot), '[]')
+                   from usher.journal_silent l),
         'slots', (select coalesce(jsonb_agg(jsonb_build_object(
                              'slot', usher.slot_text(s.slot),
                              'node', s.node, 'state', s.state,
@@ -170,7 +174,10 @@ begin
         case when (v->>'forked')::bigint > 0
              then format('%s slots are forked', v->>'forked') end,
         case when (v->>'stopped')::bigint > 0
-             then format('%s slots are stopped', v->>'stopped') end
+             then format('%s slots are stopped', v->>'stopped') end,
+        case when jsonb_array_length(v->'silent') > 0
+             then format('%s live slots were not announced for an hour',
+                         jsonb_array_length(v->'silent')) end
         ]::text[], null);
 
     return jsonb_build_object('ok', cardinality(problems) = 0,
@@ -312,6 +319,58 @@ comment on function api.journal_resume(text, text) is
 'Lets a stopped slot go on where it stopped, once its cause is gone.
 slot: id of the slot
 reason: why, for the audit row';
+
+
+create function api.journal_end(slot text, reason text)
+returns jsonb
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+set timezone = 'UTC'
+as $$
+declare
+    j  usher.journal;
+begin
+    perform usher.authorize('journal_end', null);
+
+    select l.* into j from usher.journal l
+    where l.slot = usher.slot_for(journal_end.slot)
+    for update;
+
+    if not exists (select from usher.journal_silent s where s.slot = j.slot)
+    then
+        perform usher.fail('409',
+            format('the slot is %s, announced at %s', j.state,
+                   j.announced_at),
+            'Only a live slot that no edge has announced for an hour can be '
+            'given up; journal_verify lists these as silent.');
+    end if;
+
+    if coalesce(reason, '') = '' then
+        perform usher.fail('400', 'a loss needs a reason',
+            'Give reason=..., it is kept with the gap.');
+    end if;
+
+    insert into usher.journal_gap (slot, from_position, reason)
+    values (j.slot, j.position, journal_end.reason);
+
+    update usher.journal u set state = 'ended' where u.slot = j.slot;
+
+    perform usher.note('journal_end', null,
+        jsonb_build_object('slot', usher.slot_text(j.slot),
+            'from', j.position, 'reason', reason));
+
+    return jsonb_build_object('slot', usher.slot_text(j.slot),
+                              'from', j.position, 'state', 'ended');
+end
+$$;
+
+comment on function api.journal_end(text, text) is
+'Gives up what a live slot may still have held, once no edge has announced it
+for an hour: its disk is gone, or it was removed after the moment to which the
+database was restored.  The loss is recorded as a gap without end.  Should the
+slot be announced again, it goes on.
+slot: id of the slot
+reason: why, kept with the gap';
 
 
 create function api.quarantine_list(slot text default null,

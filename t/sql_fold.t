@@ -184,5 +184,9 @@ ok($marks >= 11 && $marks <= 13, 'old marks are thinned to one a minute')
     or diag($marks);
 is($t->sql('select max(position) from usher.journal_mark'), 601,
    'the newest stays');
+$t->sql("update usher.journal_mark set at = at - interval '8 days'");
+$t->sql('select usher.keep_prune()');
+is($t->sql("select string_agg(position::text, ' ') from usher.journal_mark"),
+   601, 'of those older than a week nothing but this');
 
 done_testing();

@@ -55,6 +55,7 @@ my %call = (
     journal_gaps        => [ '', '' ],
     journal_skip        => [ 'slot=x to=1 reason=x', '' ],
     journal_resume      => [ 'slot=x reason=x', '' ],
+    journal_end         => [ 'slot=x reason=x', '' ],
     quarantine_list     => [ '', '' ],
     directory_show      => [ '', '' ],
     lease_list          => [ '', '' ],

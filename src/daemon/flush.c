@@ -31,6 +31,7 @@
 
 #define USHERD_FLUSH_TICK      500    /* msec */
 #define USHERD_FLUSH_RESTATE   5000
+#define USHERD_FLUSH_ANNOUNCE  60000
 #define USHERD_FLUSH_BLOCK     250    /* longest wait inside XREAD */
 #define USHERD_FLUSH_RESEND    20     /* the same while one is awaited */
 #define USHERD_FLUSH_COUNT_MAX 512    /* entries of one stream at a time */
@@ -164,6 +165,7 @@ usherd_flush_tick(usherd_flush_t *f)
         f->pg_generation = usherd_pg_generation(f->pg);
         f->tick = 0;
         f->renew = 0;
+        f->announce = 0;
 
         for (i = 0; i < f->nslots; i++) {
             f->slots[i]->loaded = 0;
@@ -189,6 +191,11 @@ usherd_flush_tick(usherd_flush_t *f)
 
     if (rc == USHERD_OK) {
         rc = usherd_flush_load(f);
+    }
+
+    if (rc == USHERD_OK && now >= f->announce) {
+        rc = usherd_flush_announce(f);
+        f->announce = now + USHERD_FLUSH_ANNOUNCE;
     }
 
     if (rc == USHERD_ERROR && !f->failing) {

@@ -3,6 +3,7 @@
  *
  *     flush.c          the loop: slots, leases, reading, acknowledging
  *     flush_slot.c     slots and their leases, what PostgreSQL says of them
+ *     flush_announce.c when each was announced, and which no longer are
  *     flush_entry.c    an entry of a stream: checked, cut, taken into a batch
  *     flush_store.c    a batch becomes rows, in one transaction
  *     flush_copy.c     its lines go into their tables
@@ -74,6 +75,7 @@ typedef struct {
     unsigned             held:1;      /* we have the lease */
     unsigned             loaded:1;    /* the fields above are true */
     unsigned             known:1;     /* has a row in usher.journal */
+    unsigned             listed:1;    /* is in usher:slots now */
 
     /* the batch under way, from position on */
     uint64_t             next;
@@ -207,6 +209,8 @@ typedef struct {
     uint64_t                   tick;         /* msec, of the next */
     uint64_t                   renew;        /* msec, of the leases */
     uint64_t                   restate;      /* msec, of the acks */
+    uint64_t                   announce;     /* msec, of announced_at */
+    uint64_t                   silent;       /* slots, when last looked at */
     uint64_t                   backoff;      /* msec, after trouble */
     unsigned                   failing:1;    /* already said so */
     unsigned                   refused:1;    /* an acknowledgement was */
@@ -230,6 +234,9 @@ int usherd_flush_claim(usherd_flush_t *f);
 int usherd_flush_load(usherd_flush_t *f);
 int usherd_flush_acknowledge(usherd_flush_t *f, int all);
 int usherd_flush_ack(usherd_flush_t *f, usherd_slot_t *slot);
+
+/* flush_announce.c: the same */
+int usherd_flush_announce(usherd_flush_t *f);
 
 void usherd_array_add(usherd_array_t *a, const char *text);
 void usherd_array_number(usherd_array_t *a, int64_t n);

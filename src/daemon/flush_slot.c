@@ -68,6 +68,10 @@ usherd_flush_discover(usherd_flush_t *f)
         return USHERD_ERROR;
     }
 
+    for (i = 0; i < f->nslots; i++) {
+        f->slots[i]->listed = 0;
+    }
+
     for (i = 0; i + 1 < usherd_reply_count(reply); i += 2) {
 
         id = usherd_reply_text(usherd_reply_at(reply, i), &len);
@@ -103,6 +107,7 @@ usherd_flush_seen(usherd_flush_t *f, const char *id, const char *json,
 
     slot = usherd_flush_slot(f, id, USHER_SLOT_TEXT);
     slot->registered = usherd_now();
+    slot->listed = 1;
 
     if (slot->node[0] != '\0') {
         return;

@@ -149,6 +149,7 @@ void usherd_log(int level, const char *fmt, ...)
     _(flush_slots, "Slots this process holds.")                               \
     _(flush_slots_forked, "Held slots in state forked.")                      \
     _(flush_slots_stopped, "Held slots in state stopped.")                    \
+    _(flush_slots_silent, "Live slots not announced for an hour.")            \
     _(flush_lag_ms, "From the last event's time to its COMMIT, msec.")        \
     _(flush_backlog, "1: the last read filled a whole batch.")                \
     _(directory_lag_ms, "From the outbox row's time to Redis, msec.")         \
