@@ -7,8 +7,7 @@
 use lib 't/lib';
 use Usher::Test;
 use Usher::Drain;
-use Fcntl 'SEEK_SET';
-use Time::HiRes qw(sleep);
+use Usher::Segment;
 
 my $t = Usher::Test->new;
 my $d = Usher::Drain->new($t);
@@ -20,36 +19,19 @@ $t->nginx(Usher::Drain->conf(server => '', journal =>
     'size=8m segment=64k retain=1h window=64k sync=off'), test_module => 1);
 
 
-sub patch {
-    my ($file, $at, $bytes) = @_;
-
-    open my $fh, '+<:raw', $file or die "$file: $!";
-    sysseek $fh, $at, SEEK_SET;
-    syswrite $fh, $bytes;
-    close $fh;
-}
-
-
 # Lines of one slot, whose process is then killed: ten seals, none shipped.
 
-sub dead {
-    my %was = map { $_ => 1 } $d->dirs;
-    my @lines = map { my @l = $d->feed(5, 500); sleep 0.06; @l } 1 .. 10;
-    my ($slot) = grep { !$was{$_} } $d->dirs;
-    my @pids = $t->workers;
+sub fill {
+    my ($slot, $dir, @lines) = dead($t, $d, 10, 5, 0.06);
 
-    $t->kill9('master');
-    kill 'KILL', @pids;
-    sleep 0.1;
-
-    return ($slot, "$t->{dir}/edge1/journal/$slot/00000001.seg", @lines);
+    return ($slot, "$dir/00000001.seg", @lines);
 }
 
-my ($one, $file_one, @one) = dead();
+my ($one, $file_one, @one) = fill();
 $t->start('nginx');
-my ($two, $file_two, @two) = dead();
+my ($two, $file_two, @two) = fill();
 $t->start('nginx');
-my ($three, $file_three, @three) = dead();
+my ($three, $file_three, @three) = fill();
 
 is(join(' ', map { scalar @$_ } \@one, \@two, \@three), '50 50 50',
    'three slots of dead processes');

@@ -14,6 +14,8 @@ _Static_assert(sizeof(usher_segment_t) <= USHER_SEGMENT_HEADER,
 _Static_assert(sizeof(usher_seal_t) == 32, "a seal has padding");
 
 
+static int usher_segment_match(const usher_segment_t *seg, uint64_t size,
+    const unsigned char slot[USHER_SLOT_ID], uint32_t crc);
 static uint32_t usher_segment_head_crc(const usher_segment_t *seg);
 
 
@@ -75,15 +77,27 @@ int
 usher_segment_check(const usher_segment_t *seg, uint64_t size,
     const unsigned char slot[USHER_SLOT_ID])
 {
-    if (seg->magic != USHER_SEGMENT_MAGIC
-        || seg->size != size
-        || memcmp(seg->slot, slot, USHER_SLOT_ID) != 0
-        || seg->head_crc != usher_segment_head_crc(seg))
-    {
-        return -1;
-    }
+    return usher_segment_match(seg, size, slot, usher_segment_head_crc(seg))
+           ? 0 : -1;
+}
 
-    return 0;
+
+int
+usher_segment_spare(const usher_segment_t *seg, uint64_t size,
+    const unsigned char slot[USHER_SLOT_ID])
+{
+    return usher_segment_match(seg, size, slot, ~usher_segment_head_crc(seg));
+}
+
+
+static int
+usher_segment_match(const usher_segment_t *seg, uint64_t size,
+    const unsigned char slot[USHER_SLOT_ID], uint32_t crc)
+{
+    return seg->magic == USHER_SEGMENT_MAGIC
+           && seg->size == size
+           && memcmp(seg->slot, slot, USHER_SLOT_ID) == 0
+           && seg->head_crc == crc;
 }
 
 

@@ -25,8 +25,9 @@
  *
  * committed and nseals are published with release stores by the one process
  * that writes.  After that process has died they hold as long as the
- * machine has not restarted (boot_id); after that the end is where valid
- * seals end.
+ * machine has not restarted (boot_id); after that the end is where the last
+ * valid seal ends.  Where the header itself is lost the first seal tells
+ * what it said: from is base, and its chain is base_chain.
  *
  * Numbers are in the machine's byte order: a journal never leaves it.
  */
@@ -90,6 +91,10 @@ void usher_segment_start(usher_segment_t *seg, uint64_t base,
 
 /* 0 if magic, size, slot and head_crc hold, otherwise -1. */
 int usher_segment_check(const usher_segment_t *seg, uint64_t size,
+    const unsigned char slot[USHER_SLOT_ID]);
+
+/* 1 if it was made ahead for this slot and has never been started. */
+int usher_segment_spare(const usher_segment_t *seg, uint64_t size,
     const unsigned char slot[USHER_SLOT_ID]);
 
 /* Bytes that lines may still take when nseals seals are set, one kept free. */

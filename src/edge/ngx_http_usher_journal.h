@@ -90,7 +90,8 @@ typedef struct {
     uint64_t             end;          /* of the last sealed line */
     uint64_t             chain;        /* at base */
     ngx_msec_t           acked;        /* monotonic msec; 0: not yet */
-    unsigned             corrupt:1;    /* no valid header: all of it a hole */
+    unsigned             corrupt:1;    /* nothing valid: all of it a hole */
+    unsigned             mended:1;     /* its seals tell what a header would */
 } ngx_http_usher_seg_t;
 
 
@@ -249,6 +250,8 @@ struct ngx_http_usher_slot_s {
     unsigned             closing:1;    /* adopted: being removed */
     unsigned             gone:1;       /* free it when refs is 0 */
     unsigned             stopped:1;    /* insane: reported, left alone */
+    unsigned             unclear:1;    /* adopted: there may be more than we
+                                          can tell, it is never removed */
 
     ngx_http_usher_read_t   read;
     ngx_http_usher_remove_t  remove;
@@ -330,8 +333,11 @@ typedef struct {
     uint64_t                segment;    /* bytes of each file; 0: none valid */
     ngx_http_usher_seg_t   *segs;
     ngx_uint_t              nsegs;
+    ngx_uint_t              nends;      /* segs whose own end is known */
     uint64_t                moved;      /* fork: re-appended up to here */
     ngx_err_t               err;        /* why it cannot be read */
+    unsigned                unclear:1;  /* lines at its end, nobody knows
+                                           which */
 } ngx_http_usher_found_t;
 
 
@@ -397,6 +403,9 @@ ngx_http_usher_seg_t *ngx_http_usher_slot_seg(ngx_http_usher_slot_t *s);
 ngx_http_usher_slot_t *ngx_http_usher_slot_alloc(ngx_http_usher_journal_t *j,
     const u_char id[USHER_SLOT_ID]);
 const char *ngx_http_usher_boot(void);
+#define ngx_http_usher_same_boot(head)                                        \
+    (ngx_strncmp((head)->boot, ngx_http_usher_boot(), sizeof((head)->boot))   \
+     == 0)
 void ngx_http_usher_size_add(ngx_http_usher_journal_t *j, int64_t bytes);
 
 /* _journal_segment.c: threads */
@@ -420,8 +429,10 @@ void ngx_http_usher_sync_fail(ngx_http_usher_journal_t *j);
 
 /* _journal_read.c */
 ngx_int_t ngx_http_usher_read_start(ngx_http_usher_slot_t *s);
-uint64_t ngx_http_usher_read_end(int fd, usher_segment_t *head,
-    uint64_t size, const u_char id[USHER_SLOT_ID]);
+ngx_int_t ngx_http_usher_read_first(int fd, uint64_t size,
+    const u_char id[USHER_SLOT_ID], usher_seal_t *seal);
+ngx_int_t ngx_http_usher_read_end(int fd, uint64_t base, uint64_t size,
+    const u_char id[USHER_SLOT_ID], uint64_t *end);
 
 /* _journal_scan.c: threads */
 void ngx_http_usher_scan_work(void *data, ngx_log_t *log);

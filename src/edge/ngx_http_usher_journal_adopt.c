@@ -19,6 +19,7 @@
 static void ngx_http_usher_adopt_done(void *self);
 static void ngx_http_usher_adopt_slot(ngx_http_usher_journal_t *j,
     ngx_http_usher_found_t *f);
+static void ngx_http_usher_adopt_damage(ngx_http_usher_slot_t *s);
 static void ngx_http_usher_adopt_measure(ngx_http_usher_journal_t *j,
     ngx_http_usher_scan_t *scan);
 static void ngx_http_usher_adopt_reap(ngx_http_usher_journal_t *j);
@@ -142,7 +143,6 @@ static void
 ngx_http_usher_adopt_slot(ngx_http_usher_journal_t *j,
     ngx_http_usher_found_t *f)
 {
-    ngx_uint_t              i;
     ngx_http_usher_seg_t   *seg;
     ngx_http_usher_slot_t  *s;
 
@@ -184,14 +184,12 @@ ngx_http_usher_adopt_slot(ngx_http_usher_journal_t *j,
         s->acked = s->shipped = ngx_min(f->moved, s->end);
     }
 
-    for (i = 0; i < s->nsegs; i++) {
-        if (s->segs[i].corrupt) {
-            ngx_log_error(NGX_LOG_CRIT, ngx_cycle->log, 0,
-                          "usher journal: segments of slot %s are corrupt "
-                          "or missing, from %uL to %uL", s->text,
-                          s->segs[i].base, s->segs[i].end);
-        }
+    if (f->unclear) {
+        s->unclear = 1;
+        s->stopped = (s->end == 0);
     }
+
+    ngx_http_usher_adopt_damage(s);
 
     s->takeup = 1;
     ngx_queue_insert_tail(&j->slots, &s->queue);
@@ -205,6 +203,39 @@ ngx_http_usher_adopt_slot(ngx_http_usher_journal_t *j,
     if (j->redis != NULL && ngx_http_usher_redis_ready(j->redis)) {
         ngx_http_usher_ack_read(s);
         ngx_http_usher_ack_check(s);
+    }
+}
+
+
+static void
+ngx_http_usher_adopt_damage(ngx_http_usher_slot_t *s)
+{
+    ngx_uint_t             i;
+    ngx_http_usher_seg_t  *seg;
+
+    for (i = 0; i < s->nsegs; i++) {
+        seg = &s->segs[i];
+
+        if (seg->corrupt) {
+            ngx_log_error(NGX_LOG_CRIT, ngx_cycle->log, 0,
+                          "usher journal: segments of slot %s are corrupt "
+                          "or missing, from %uL to %uL", s->text,
+                          seg->base, seg->end);
+        }
+
+        if (seg->mended) {
+            ngx_log_error(NGX_LOG_WARN, ngx_cycle->log, 0,
+                          "usher journal: segment %uL of slot %s has lost "
+                          "its header, its seals tell what is in it",
+                          seg->sequence, s->text);
+        }
+    }
+
+    if (s->unclear) {
+        ngx_log_error(NGX_LOG_CRIT, ngx_cycle->log, 0,
+                      "usher journal: lines at the end of slot %s cannot be "
+                      "told from damage: it is shipped up to %uL, and its "
+                      "directory stays for you to look at", s->text, s->end);
     }
 }
 
@@ -289,7 +320,8 @@ ngx_http_usher_adopt_retire(ngx_http_usher_slot_t *s)
 
     rm = &s->remove;
 
-    if (s->closing || rm->task.active || rm->task.task.event.active
+    if (s->closing || s->unclear
+        || rm->task.active || rm->task.task.event.active
         || s->read.task.active)
     {
         return;

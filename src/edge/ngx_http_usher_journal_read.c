@@ -26,7 +26,7 @@ typedef struct {
     uint64_t       size;
     uint64_t       first;              /* index of seals[0] */
     ngx_uint_t     n;
-    ngx_int_t      failed;
+    ngx_int_t      failed;             /* errno */
     usher_seal_t   seals[NGX_HTTP_USHER_READ_SEALS];
 } ngx_http_usher_seals_t;
 
@@ -45,6 +45,8 @@ static ngx_int_t ngx_http_usher_read_tail(ngx_http_usher_read_t *rd, int fd,
 static usher_seal_t *ngx_http_usher_read_nth(ngx_http_usher_seals_t *seals,
     uint64_t i);
 static ngx_uint_t ngx_http_usher_read_lines(u_char *p, size_t len);
+static ngx_int_t ngx_http_usher_read_sealed(int fd, uint64_t base,
+    usher_seal_t *seal, const u_char id[USHER_SLOT_ID], u_char *buf);
 
 
 /* Has a thread read from the position that is to be shipped next. */
@@ -403,7 +405,7 @@ ngx_http_usher_read_tail(ngx_http_usher_read_t *rd, int fd, uint64_t pos)
     ngx_http_usher_seals_t   seals;
 
     if (ngx_http_usher_pread(fd, &head, sizeof(head), 0) != NGX_OK
-        || ngx_strcmp(head.boot, ngx_http_usher_boot()) != 0
+        || !ngx_http_usher_same_boot(&head)
         || head.committed != rd->seg.end)
     {
         return NGX_DECLINED;
@@ -532,27 +534,67 @@ ngx_http_usher_read_nth(ngx_http_usher_seals_t *seals, uint64_t i)
 
 
 /*
- * Where the last segment of a dead process ends: what it committed, within
- * the same boot; otherwise where valid seals end.
+ * What a header says of where its segment begins is also in the first seal.
+ * NGX_DECLINED: that does not verify, NGX_ERROR: cannot be told, see errno.
  */
 
-uint64_t
-ngx_http_usher_read_end(int fd, usher_segment_t *head, uint64_t size,
-    const u_char id[USHER_SLOT_ID])
+ngx_int_t
+ngx_http_usher_read_first(int fd, uint64_t size,
+    const u_char id[USHER_SLOT_ID], usher_seal_t *seal)
 {
-    size_t                   len;
+    u_char     *buf;
+    ngx_int_t   rc;
+
+    if (ngx_http_usher_pread(fd, seal, sizeof(usher_seal_t),
+                             usher_seal_offset(size, 0))
+        != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    if (seal->end <= seal->from
+        || seal->end - seal->from
+           > size - USHER_SEGMENT_HEADER - sizeof(usher_seal_t))
+    {
+        return NGX_DECLINED;
+    }
+
+    buf = ngx_alloc(NGX_HTTP_USHER_READ_SIZE, ngx_cycle->log);
+
+    if (buf == NULL) {
+        ngx_set_errno(NGX_ENOMEM);
+        return NGX_ERROR;
+    }
+
+    rc = ngx_http_usher_read_sealed(fd, seal->from, seal, id, buf);
+
+    ngx_free(buf);
+
+    return rc;
+}
+
+
+/*
+ * Where valid seals end.  A bad one says nothing of those after it, so all
+ * that there can be are looked at: down to where lines lie.  What a recycled
+ * file held before lies at lower positions.  NGX_ERROR: see errno.
+ */
+
+ngx_int_t
+ngx_http_usher_read_end(int fd, uint64_t base, uint64_t size,
+    const u_char id[USHER_SLOT_ID], uint64_t *end)
+{
     u_char                  *buf;
-    uint64_t                 i, end, max;
+    uint64_t                 i, max;
+    ngx_int_t                rc;
     usher_seal_t            *seal;
-    ngx_uint_t               missed;
     ngx_http_usher_seals_t   seals;
 
-    max = head->base + size - USHER_SEGMENT_HEADER;
+    buf = ngx_alloc(NGX_HTTP_USHER_READ_SIZE, ngx_cycle->log);
 
-    if (ngx_strcmp(head->boot, ngx_http_usher_boot()) == 0
-        && head->committed >= head->base && head->committed <= max)
-    {
-        return head->committed;
+    if (buf == NULL) {
+        ngx_set_errno(NGX_ENOMEM);
+        return NGX_ERROR;
     }
 
     seals.fd = fd;
@@ -560,40 +602,67 @@ ngx_http_usher_read_end(int fd, usher_segment_t *head, uint64_t size,
     seals.n = 0;
     seals.failed = 0;
 
-    end = head->base;
-    missed = 0;
+    max = base + size - USHER_SEGMENT_HEADER;
+    *end = base;
 
-    for (i = 0; missed < NGX_HTTP_USHER_READ_SEALS; i++) {
+    for (i = 0;
+         usher_seal_offset(size, i) >= USHER_SEGMENT_HEADER + (*end - base);
+         i++)
+    {
         seal = ngx_http_usher_read_nth(&seals, i);
 
         if (seal == NULL) {
             break;
         }
 
-        missed++;
-
-        if (seal->from < end || seal->end <= seal->from || seal->end > max) {
+        if (seal->from < *end || seal->end <= seal->from || seal->end > max) {
             continue;
         }
 
-        len = seal->end - seal->from;
-        buf = ngx_alloc(len, ngx_cycle->log);
+        rc = ngx_http_usher_read_sealed(fd, base, seal, id, buf);
 
-        if (buf == NULL) {
-            break;
+        /* lines that cannot be read are there, and will be a hole */
+
+        if (rc == NGX_OK || (rc == NGX_ERROR && seal->from == *end)) {
+            *end = seal->end;
         }
-
-        if (ngx_http_usher_pread(fd, buf, len, USHER_SEGMENT_HEADER
-                                               + (seal->from - head->base))
-            == NGX_OK
-            && usher_seal_check(seal, id, buf))
-        {
-            end = seal->end;
-            missed = 0;
-        }
-
-        ngx_free(buf);
     }
 
-    return end;
+    ngx_free(buf);
+
+    if (seals.failed) {
+        ngx_set_errno(seals.failed);
+        return NGX_ERROR;
+    }
+
+    return NGX_OK;
+}
+
+
+/* A seal's lines, a piece at a time: its own words may say any length. */
+
+static ngx_int_t
+ngx_http_usher_read_sealed(int fd, uint64_t base, usher_seal_t *seal,
+    const u_char id[USHER_SLOT_ID], u_char *buf)
+{
+    size_t    n;
+    uint64_t  pos, chain;
+
+    chain = seal->chain;
+
+    for (pos = seal->from; pos < seal->end; pos += n) {
+        n = ngx_min(seal->end - pos, NGX_HTTP_USHER_READ_SIZE);
+
+        if (ngx_http_usher_pread(fd, buf, n, USHER_SEGMENT_HEADER
+                                             + (pos - base))
+            != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
+
+        chain = usher_crc64(chain, buf, n);
+    }
+
+    return usher_seal_crc(seal, id, chain) == seal->crc ? NGX_OK
+                                                        : NGX_DECLINED;
 }

@@ -4,8 +4,8 @@
  * thread: how large it is, and which slots have no owner.
  *
  * A slot whose lock could be had is described by its segments in order, and
- * where each ends.  Segments follow on each other, so that a damaged header
- * costs its own segment only, and nothing that is missing goes unnoticed.
+ * where each ends.  Segments follow on each other, so that nothing that is
+ * missing goes unnoticed, and what a damaged header said is in the seals.
  */
 
 
@@ -22,9 +22,15 @@ static ngx_int_t ngx_http_usher_scan_read(ngx_http_usher_scan_t *scan,
     ngx_http_usher_found_t *f);
 static ngx_int_t ngx_http_usher_scan_segment(ngx_http_usher_found_t *f,
     uint64_t sequence, ngx_uint_t last);
+static ngx_int_t ngx_http_usher_scan_push(ngx_http_usher_found_t *f,
+    uint64_t sequence, uint64_t base, uint64_t chain);
 static ngx_int_t ngx_http_usher_scan_end(ngx_http_usher_found_t *f);
-static ngx_int_t ngx_http_usher_scan_bad(ngx_http_usher_found_t *f,
+static ngx_int_t ngx_http_usher_scan_bad(ngx_http_usher_found_t *f, int fd,
     uint64_t sequence, usher_segment_t *head, uint64_t size);
+static void ngx_http_usher_scan_lost(ngx_http_usher_found_t *f,
+    uint64_t sequence, uint64_t from, uint64_t committed, uint64_t size);
+static ngx_int_t ngx_http_usher_scan_first(ngx_http_usher_found_t *f, int fd,
+    uint64_t size, usher_seal_t *seal);
 static void ngx_http_usher_scan_litter(ngx_http_usher_scan_t *scan,
     const char *name);
 static int ngx_http_usher_scan_compare(const void *one, const void *two);
@@ -330,20 +336,15 @@ ngx_http_usher_scan_read(ngx_http_usher_scan_t *scan,
 }
 
 
-/*
- * Segments follow on each other: each but the last ends where the next one
- * begins, whatever its own words say.
- */
-
 static ngx_int_t
 ngx_http_usher_scan_segment(ngx_http_usher_found_t *f, uint64_t sequence,
     ngx_uint_t last)
 {
-    int                    fd;
-    char                   name[NGX_HTTP_USHER_SEG_NAME];
-    struct stat            st;
-    usher_segment_t        head;
-    ngx_http_usher_seg_t  *seg;
+    int              fd;
+    char             name[NGX_HTTP_USHER_SEG_NAME];
+    ngx_int_t        rc;
+    struct stat      st;
+    usher_segment_t  head;
 
     ngx_http_usher_segment_name(name, sequence);
 
@@ -352,7 +353,7 @@ ngx_http_usher_scan_segment(ngx_http_usher_found_t *f, uint64_t sequence,
     if (fd == -1) {
 
         if (ngx_errno == ENOENT) {
-            return NGX_OK;
+            return last ? ngx_http_usher_scan_end(f) : NGX_OK;
         }
 
         f->err = ngx_errno;
@@ -369,12 +370,11 @@ ngx_http_usher_scan_segment(ngx_http_usher_found_t *f, uint64_t sequence,
         f->err = ngx_errno;
     }
 
-    (void) close(fd);
-
     if (last && f->err != 0) {
 
         /* nobody can tell where the slot ends: it is left as it is */
 
+        (void) close(fd);
         return NGX_ERROR;
     }
 
@@ -388,30 +388,50 @@ ngx_http_usher_scan_segment(ngx_http_usher_found_t *f, uint64_t sequence,
         || (f->segment != 0 && f->segment != head.size)
         || (f->nsegs != 0 && head.base < f->segs[f->nsegs - 1].base))
     {
-        return last ? ngx_http_usher_scan_bad(f, sequence, &head, st.st_size)
-                    : NGX_OK;
+        rc = ngx_http_usher_scan_bad(f, fd, sequence, &head, st.st_size);
+
+    } else {
+        f->segment = head.size;
+        f->unclear = 0;
+        rc = ngx_http_usher_scan_push(f, sequence, head.base,
+                                      head.base_chain);
     }
 
-    f->segment = head.size;
+    (void) close(fd);
+
+    return (rc == NGX_OK && last) ? ngx_http_usher_scan_end(f) : rc;
+}
+
+
+/*
+ * Segments follow on each other: each but the last ends where the next one
+ * begins, whatever its own words say.
+ */
+
+static ngx_int_t
+ngx_http_usher_scan_push(ngx_http_usher_found_t *f, uint64_t sequence,
+    uint64_t base, uint64_t chain)
+{
+    ngx_http_usher_seg_t  *seg;
 
     if (f->nsegs != 0) {
         seg = &f->segs[f->nsegs - 1];
 
         if (seg->sequence + 1 == sequence) {
-            seg->end = head.base;
+            seg->end = base;
 
         } else {
 
-            /* what should lie between is missing, or has no header */
+            /* what should lie between is missing, or cannot be read */
 
             if (ngx_http_usher_scan_end(f) != NGX_OK) {
                 return NGX_ERROR;
             }
 
-            if (seg->end < head.base) {
+            if (seg->end < base) {
                 seg[1].sequence = sequence - 1;
                 seg[1].base = seg->end;
-                seg[1].end = head.base;
+                seg[1].end = base;
                 seg[1].corrupt = 1;
                 f->nsegs++;
             }
@@ -420,24 +440,35 @@ ngx_http_usher_scan_segment(ngx_http_usher_found_t *f, uint64_t sequence,
 
     seg = &f->segs[f->nsegs++];
     seg->sequence = sequence;
-    seg->base = head.base;
-    seg->end = head.base;
-    seg->chain = head.base_chain;
+    seg->base = base;
+    seg->end = base;
+    seg->chain = chain;
 
-    return last ? ngx_http_usher_scan_end(f) : NGX_OK;
+    return NGX_OK;
 }
 
 
-/* Where the last good segment so far ends. */
+/*
+ * Where the last segment so far ends: what was committed, within the same
+ * boot; otherwise where valid seals end.
+ */
 
 static ngx_int_t
 ngx_http_usher_scan_end(ngx_http_usher_found_t *f)
 {
     int                    fd;
     char                   name[NGX_HTTP_USHER_SEG_NAME];
+    uint64_t               max;
+    ngx_int_t              rc;
+    ngx_uint_t             counts;
     usher_segment_t        head;
     ngx_http_usher_seg_t  *seg;
 
+    if (f->nends == f->nsegs) {
+        return NGX_OK;
+    }
+
+    f->nends = f->nsegs;
     seg = &f->segs[f->nsegs - 1];
 
     if (seg->corrupt) {
@@ -453,54 +484,158 @@ ngx_http_usher_scan_end(ngx_http_usher_found_t *f)
         return NGX_ERROR;
     }
 
-    if (ngx_http_usher_pread(fd, &head, sizeof(head), 0) != NGX_OK) {
+    ngx_memzero(&head, sizeof(usher_segment_t));
+
+    if (ngx_http_usher_pread(fd, &head, sizeof(head), 0) != NGX_OK
+        && !seg->mended)
+    {
         f->err = (ngx_errno != 0) ? ngx_errno : EIO;
         (void) close(fd);
         return NGX_ERROR;
     }
 
-    seg->end = ngx_http_usher_read_end(fd, &head, head.size, f->id);
+    max = seg->base + f->segment - USHER_SEGMENT_HEADER;
+
+    counts = ngx_http_usher_same_boot(&head)
+             && head.committed >= seg->base && head.committed <= max;
+
+    if (counts && !seg->mended) {
+        seg->end = head.committed;
+        (void) close(fd);
+        return NGX_OK;
+    }
+
+    rc = ngx_http_usher_read_end(fd, seg->base, f->segment, f->id, &seg->end);
+
+    if (rc != NGX_OK) {
+        f->err = (ngx_errno != 0) ? ngx_errno : EIO;
+
+    } else if (counts) {
+        seg->end = ngx_max(seg->end, head.committed);
+    }
 
     (void) close(fd);
+
+    return rc;
+}
+
+
+/*
+ * A file without a good header.  Mostly it is a spare that was never started:
+ * nothing is in it, or what it held before it was recycled, which lies lower
+ * than all that the slot has now.  If its first seal lies above that, lines
+ * are in it, and its seals say which.  If they do not, a committed word may
+ * still say how many bytes are lost; otherwise nobody can tell, and what lies
+ * there stays there.
+ */
+
+static ngx_int_t
+ngx_http_usher_scan_bad(ngx_http_usher_found_t *f, int fd,
+    uint64_t sequence, usher_segment_t *head, uint64_t size)
+{
+    uint64_t      end;
+    ngx_int_t     rc;
+    ngx_uint_t    spare;
+    usher_seal_t  seal;
+
+    if (ngx_http_usher_scan_end(f) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    rc = ngx_http_usher_scan_first(f, fd, size, &seal);
+
+    if (rc == NGX_ERROR) {
+        f->err = (ngx_errno != 0) ? ngx_errno : EIO;
+        return NGX_ERROR;
+    }
+
+    if (rc == NGX_DONE) {
+        return NGX_OK;
+    }
+
+    end = (f->nsegs != 0) ? f->segs[f->nsegs - 1].end : 0;
+
+    spare = usher_segment_spare(head, size, f->id)
+            || (usher_segment_check(head, size, f->id) == 0
+                && head->sequence < sequence);
+
+    if (rc == NGX_DECLINED) {
+
+        if (!spare) {
+            ngx_http_usher_scan_lost(f, sequence, end, head->committed, size);
+        }
+
+        return NGX_OK;
+    }
+
+    if (f->nsegs != 0 ? seal.from < end : spare) {
+        return NGX_OK;
+    }
+
+    f->segment = size;
+
+    if (ngx_http_usher_scan_push(f, sequence, seal.from, seal.chain)
+        != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    f->segs[f->nsegs - 1].mended = 1;
 
     return NGX_OK;
 }
 
 
-/*
- * The last file has no good header.  Mostly it is a spare that was never
- * started; but a committed word above all that came before says that lines
- * were in it, and how many bytes of them are lost.
- */
-
-static ngx_int_t
-ngx_http_usher_scan_bad(ngx_http_usher_found_t *f, uint64_t sequence,
-    usher_segment_t *head, uint64_t size)
+static void
+ngx_http_usher_scan_lost(ngx_http_usher_found_t *f, uint64_t sequence,
+    uint64_t from, uint64_t committed, uint64_t size)
 {
-    uint64_t               end;
     ngx_http_usher_seg_t  *seg;
 
-    if (f->nsegs != 0 && ngx_http_usher_scan_end(f) != NGX_OK) {
-        return NGX_ERROR;
-    }
-
-    end = (f->nsegs != 0) ? f->segs[f->nsegs - 1].end : 0;
-
-    if (head->committed <= end || head->committed - end > size) {
-        return NGX_OK;
+    if (committed <= from || committed - from > size) {
+        f->unclear = 1;
+        return;
     }
 
     seg = &f->segs[f->nsegs++];
     seg->sequence = sequence;
-    seg->base = end;
-    seg->end = head->committed;
+    seg->base = from;
+    seg->end = committed;
     seg->corrupt = 1;
 
     if (f->segment == 0) {
         f->segment = size;
     }
+}
 
-    return NGX_OK;
+
+/*
+ * The first seal, if it verifies; NGX_DECLINED: it does not, although lines
+ * may be there, NGX_DONE: there are none.
+ */
+
+static ngx_int_t
+ngx_http_usher_scan_first(ngx_http_usher_found_t *f, int fd, uint64_t size,
+    usher_seal_t *seal)
+{
+    uint64_t  first;
+
+    if (ngx_http_usher_pread(fd, &first, sizeof(uint64_t),
+                             USHER_SEGMENT_HEADER)
+        != NGX_OK)
+    {
+        return (ngx_errno != 0) ? NGX_ERROR : NGX_DONE;
+    }
+
+    if (first == 0) {
+        return NGX_DONE;
+    }
+
+    if (size < USHER_SEGMENT_MIN || (f->segment != 0 && size != f->segment)) {
+        return NGX_DECLINED;
+    }
+
+    return ngx_http_usher_read_first(fd, size, f->id, seal);
 }
 
 

@@ -465,7 +465,7 @@ void
 ngx_http_usher_ack_finish(ngx_http_usher_slot_t *s, ngx_uint_t *hurry)
 {
     if (!s->known || !s->ended || s->acked < s->end || s->queued != 0
-        || s->forked || s->closing || s->checking)
+        || s->forked || s->closing || s->checking || s->unclear)
     {
         s->done = 0;
         return;

@@ -41,11 +41,15 @@ check_head(void)
                        "12345678-1234-1234-1234-123456789012 and more");
     ok(usher_segment_check(&seg, SIZE, slot) == -1,
        "made ahead, it is not one in use");
+    ok(usher_segment_spare(&seg, SIZE, slot)
+       && !usher_segment_spare(&seg, SIZE, other)
+       && !usher_segment_spare(&seg, SIZE + 4096, slot), "but a spare");
     ok(strcmp(seg.boot, "12345678-1234-1234-1234-123456789012") == 0,
        "the boot id is cut and ended");
 
     usher_segment_start(&seg, 1000, 42);
-    ok(usher_segment_check(&seg, SIZE, slot) == 0, "started, it passes");
+    ok(usher_segment_check(&seg, SIZE, slot) == 0
+       && !usher_segment_spare(&seg, SIZE, slot), "started, it passes");
     ok(seg.base == 1000 && seg.base_chain == 42 && seg.committed == 1000
        && seg.nseals == 0 && seg.sequence == 7, "and says where it starts");
 

@@ -141,6 +141,10 @@ sub nginx_env {
 
     my @found = map { my $p = `$cc -print-file-name=$_`; chomp $p; $p } @libs;
 
+    # a library of the test comes behind them
+
+    push @found, $ENV{LD_PRELOAD} // ();
+
     return { %{ $self->san_env }, LD_PRELOAD => "@found" };
 }
 
