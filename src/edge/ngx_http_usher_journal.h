@@ -56,6 +56,7 @@
 #define NGX_HTTP_USHER_READ_SIZE     (256 * 1024)    /* bytes of a read */
 #define NGX_HTTP_USHER_TOUCH         (1024 * 1024)   /* bytes kept populated
                                                         ahead of the lines */
+#define NGX_HTTP_USHER_LEFT          "left"          /* file: not adopted */
 #define NGX_HTTP_USHER_CHECK_MAX     30000           /* msec between checks */
 
 /* Segments left unsynced before a sync takes the whole file system. */
@@ -244,7 +245,9 @@ struct ngx_http_usher_slot_s {
     unsigned             asking:1;     /* GET of ack in flight */
     unsigned             checking:1;   /* XINFO in flight */
     unsigned             takeup:1;     /* next entry goes with MULTI DEL */
-    unsigned             foreign:1;    /* stream holds more than we do */
+    unsigned             foreign:1;    /* stream went further than we can */
+    unsigned             alone:1;      /* foreign, and found empty once */
+    unsigned             beyond:1;     /* PostgreSQL has more than we do */
     unsigned             ended:1;      /* end entry was queued */
     unsigned             forked:1;
     unsigned             closing:1;    /* adopted: being removed */

@@ -219,6 +219,13 @@ ngx_http_usher_scan_lock(ngx_http_usher_scan_t *scan, const char *name,
         goto declined;
     }
 
+    if (faccessat(f->dir, NGX_HTTP_USHER_LEFT, F_OK, 0) == 0) {
+
+        /* its owner could not tell what it is */
+
+        goto declined;
+    }
+
     fd = openat(f->dir, "moved", O_RDONLY|O_CLOEXEC|O_NOFOLLOW);
 
     if (fd != -1) {

@@ -623,7 +623,7 @@ ngx_http_usher_slot_trim(ngx_http_usher_slot_t *s, ngx_uint_t hurry)
     rm = &s->remove;
 
     if (rm->task.active || rm->task.task.event.active || s->closing
-        || s->read.task.active)
+        || s->stopped || s->read.task.active)
     {
         return;
     }

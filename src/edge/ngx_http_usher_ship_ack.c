@@ -10,6 +10,11 @@
  * although there is something to move, the stream's last id is compared with
  * what was sent before the question: where they differ the stream was wiped,
  * failed over or written to by another, and it is taken up again.
+ *
+ * A slot may end below what PostgreSQL has, or below what its stream had: a
+ * copy of it, or the power went before its last lines were synced.  It is
+ * kept for retain like any other, in case PostgreSQL goes back; its keys may
+ * be another's, and are left alone.
  */
 
 
@@ -34,11 +39,14 @@ static ngx_int_t ngx_http_usher_ack_info(ngx_http_usher_slot_t *s,
                     ngx_http_usher_reply_t *reply));
 static void ngx_http_usher_ack_checked(ngx_http_usher_sent_t *sent,
     ngx_http_usher_reply_t *reply);
+static ngx_uint_t ngx_http_usher_ack_foreign(ngx_http_usher_slot_t *s,
+    uint64_t major, int64_t length);
 static ngx_int_t ngx_http_usher_ack_stream(ngx_http_usher_reply_t *reply,
     uint64_t *major, uint64_t *minor, int64_t *length);
 static ngx_uint_t ngx_http_usher_ack_retained(ngx_http_usher_slot_t *s);
 static void ngx_http_usher_ack_finished(ngx_http_usher_sent_t *sent,
     ngx_http_usher_reply_t *reply);
+static void ngx_http_usher_ack_retire(ngx_http_usher_slot_t *s);
 static void ngx_http_usher_ack_forget(ngx_http_usher_slot_t *s);
 static void ngx_http_usher_ack_ignore(ngx_http_usher_sent_t *sent,
     ngx_http_usher_reply_t *reply);
@@ -130,6 +138,8 @@ ngx_http_usher_ack_apply(ngx_http_usher_slot_t *s, usher_ack_t *ack)
         return;
     }
 
+    s->beyond = 0;
+
     if (ack->state == USHER_ACK_REWIND && ack->nonce != s->nonce) {
 
         ngx_log_error(NGX_LOG_NOTICE, ngx_cycle->log, 0,
@@ -211,6 +221,8 @@ ngx_http_usher_ack_back(ngx_http_usher_slot_t *s, uint64_t position)
     }
 
     s->acked = position;
+    s->backoff = NGX_HTTP_USHER_IDLE_TICK;
+    s->check = ngx_current_msec + s->backoff;
 
     ngx_http_usher_ship_restart(s, position);
 }
@@ -221,27 +233,51 @@ ngx_http_usher_ack_back(ngx_http_usher_slot_t *s, uint64_t position)
 static void
 ngx_http_usher_ack_beyond(ngx_http_usher_slot_t *s, uint64_t position)
 {
+    int  fd;
+
     if (!s->own) {
 
-        /* an older copy: nothing in it is missing anywhere */
+        /* nothing in it is missing anywhere, as long as that holds */
 
-        ngx_log_error(NGX_LOG_NOTICE, ngx_cycle->log, 0,
-                      "usher journal: slot %s ends at %uL, PostgreSQL is at "
-                      "%uL: it is a copy", s->text, s->end, position);
+        if (!s->beyond) {
+            ngx_log_error(NGX_LOG_NOTICE, ngx_cycle->log, 0,
+                          "usher journal: slot %s ends at %uL, PostgreSQL is "
+                          "at %uL: it is a copy", s->text, s->end, position);
+        }
 
-        ngx_http_usher_adopt_retire(s);
+        s->beyond = 1;
+        s->ended = 1;
+
+        if (s->acked < s->end) {
+            ngx_http_usher_ack_advance(s, s->end);
+        }
+
         return;
     }
 
     /*
      * The machine was set back while its process lived on.  What lies above
-     * the fork cannot be told from here; it stays on disk.
+     * the fork cannot be told from here; it stays on disk, whoever comes.
      */
 
     ngx_log_error(NGX_LOG_ALERT, ngx_cycle->log, 0,
                   "usher journal: slot %s is at %uL, but PostgreSQL at %uL: "
-                  "two histories; it is left alone, appending goes on in a "
-                  "new one", s->text, s->end, position);
+                  "two histories; its directory is left for you to look at, "
+                  "appending goes on in a new one", s->text, s->end,
+                  position);
+
+    fd = openat(s->dir, NGX_HTTP_USHER_LEFT, O_WRONLY|O_CREAT|O_CLOEXEC,
+                0600);
+
+    if (fd == -1) {
+        ngx_log_error(NGX_LOG_CRIT, ngx_cycle->log, ngx_errno,
+                      "usher journal: \"" NGX_HTTP_USHER_LEFT "\" of slot "
+                      "%s cannot be written", s->text);
+
+    } else {
+        (void) close(fd);
+        (void) fsync(s->dir);
+    }
 
     s->stopped = 1;
     ngx_http_usher_slot_close(s->journal);
@@ -361,23 +397,17 @@ ngx_http_usher_ack_checked(ngx_http_usher_sent_t *sent,
         return;
     }
 
-    if (!s->own && major > s->end) {
-
-        if (!s->foreign) {
-            ngx_log_error(NGX_LOG_NOTICE, ngx_cycle->log, 0,
-                          "usher journal: the stream of slot %s goes to "
-                          "%uL, this copy to %uL: left to usherd", s->text,
-                          major, s->end);
-        }
-
-        s->foreign = 1;
+    if (!s->own && major > s->end
+        && ngx_http_usher_ack_foreign(s, major, length))
+    {
         return;
     }
 
     s->foreign = 0;
+    s->alone = 0;
     s->checked = 1;
 
-    if (s->takeup) {
+    if (s->takeup || s->beyond) {
 
         /* it will be made anew anyhow */
 
@@ -403,6 +433,48 @@ ngx_http_usher_ack_checked(ngx_http_usher_sent_t *sent,
     }
 
     (void) ngx_http_usher_ship_pump(s);
+}
+
+
+/*
+ * Others have sent more than we have: what is in the stream is for usherd, and
+ * who has more sends it.  But if the stream stays empty while PostgreSQL lacks
+ * what we have, there is nobody else.  1: it is left alone.
+ */
+
+static ngx_uint_t
+ngx_http_usher_ack_foreign(ngx_http_usher_slot_t *s, uint64_t major,
+    int64_t length)
+{
+    if (length == 0 && s->known && !s->beyond && s->acked < s->end) {
+
+        if (s->alone) {
+            ngx_log_error(NGX_LOG_WARN, ngx_cycle->log, 0,
+                          "usher journal: the stream of slot %s went to "
+                          "%uL, but nobody sends what PostgreSQL lacks: "
+                          "taken up from %uL, up to %uL", s->text, major,
+                          s->acked, s->end);
+
+            ngx_http_usher_ship_restart(s, s->acked);
+            return 0;
+        }
+
+        s->alone = 1;
+
+    } else {
+        s->alone = 0;
+    }
+
+    if (!s->foreign) {
+        ngx_log_error(NGX_LOG_NOTICE, ngx_cycle->log, 0,
+                      "usher journal: the stream of slot %s goes to %uL, "
+                      "this copy to %uL: left to usherd", s->text, major,
+                      s->end);
+    }
+
+    s->foreign = 1;
+
+    return 1;
 }
 
 
@@ -530,11 +602,11 @@ ngx_http_usher_ack_finished(ngx_http_usher_sent_t *sent,
         return;
     }
 
-    if (rc == NGX_OK && major > s->end) {
+    if (s->beyond || (rc == NGX_OK && major > s->end)) {
 
-        /* somebody appends to it: the keys are his */
+        /* somebody appended more to it: the keys are his */
 
-        ngx_http_usher_adopt_retire(s);
+        ngx_http_usher_ack_retire(s);
         return;
     }
 
@@ -554,11 +626,18 @@ ngx_http_usher_ack_finished(ngx_http_usher_sent_t *sent,
         return;
     }
 
+    ngx_http_usher_ack_forget(s);
+    ngx_http_usher_ack_retire(s);
+}
+
+
+static void
+ngx_http_usher_ack_retire(ngx_http_usher_slot_t *s)
+{
     if (ngx_http_usher_ack_retained(s)) {
         ngx_http_usher_count(journal_retain_shortened);
     }
 
-    ngx_http_usher_ack_forget(s);
     ngx_http_usher_adopt_retire(s);
 }
 

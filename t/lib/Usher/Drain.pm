@@ -245,7 +245,7 @@ sub ack {
         next if $state ne 'o' || $opt{keep};
 
         $self->redis->xtrim("usher:ev:$id", 'MINID',
-                            $s->{ended} ? "$position-2" : $position + 1 . '-0')
+                            "$position-" . ($s->{ended} ? 2 : 1))
             if $self->redis->exists("usher:ev:$id");
     }
 }
