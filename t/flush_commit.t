@@ -34,7 +34,8 @@ sub held {
     $slot->append(@lines)->ship;
     $t->wait_for(sub { scalar $t->sql(
         "select count(*) from pg_stat_activity where wait_event_type = 'Lock' "
-        . "and query like 'WITH moved%'") }, "$what: it waits for its position");
+        . "and query like 'WITH moved%'") },
+        "$what: it waits for its position");
 
     ok($slot->ack_is($position, 'o'), "$what: nothing is acknowledged");
     is($slot->redis->xlen($slot->key), 1, "$what: nor trimmed");

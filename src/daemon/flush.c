@@ -40,6 +40,7 @@
 
 static void usherd_flush_init(usherd_flush_t *f, usherd_conf_t *conf);
 static int usherd_flush_tick(usherd_flush_t *f);
+static int usherd_flush_learn(usherd_flush_t *f, uint64_t now);
 static int usherd_flush_cycle(usherd_flush_t *f);
 static void usherd_flush_reset(usherd_flush_t *f);
 static int usherd_flush_full(usherd_flush_t *f);
@@ -155,7 +156,6 @@ usherd_flush_restart(usherd_flush_t *f)
 static int
 usherd_flush_tick(usherd_flush_t *f)
 {
-    int       rc;
     uint64_t  now;
     unsigned  i;
 
@@ -183,9 +183,33 @@ usherd_flush_tick(usherd_flush_t *f)
         return USHERD_OK;
     }
 
-    if (usherd_flush_discover(f) != USHERD_OK) {
+    if (usherd_flush_discover(f) != USHERD_OK
+        || usherd_flush_learn(f, now) != USHERD_OK)
+    {
         return USHERD_ERROR;
     }
+
+    if (now >= f->restate) {
+
+        if (usherd_flush_acknowledge(f, 1) != USHERD_OK) {
+            return USHERD_ERROR;
+        }
+
+        f->restate = now + USHERD_FLUSH_RESTATE;
+    }
+
+    f->tick = now + USHERD_FLUSH_TICK;
+
+    return USHERD_OK;
+}
+
+
+/* What PostgreSQL says of the slots. */
+
+static int
+usherd_flush_learn(usherd_flush_t *f, uint64_t now)
+{
+    int  rc;
 
     rc = usherd_flush_claim(f);
 
@@ -205,22 +229,7 @@ usherd_flush_tick(usherd_flush_t *f)
                    usherd_pg_sqlstate(f->pg), usherd_pg_message(f->pg));
     }
 
-    if (rc != USHERD_OK) {
-        return USHERD_ERROR;
-    }
-
-    if (now >= f->restate) {
-
-        if (usherd_flush_acknowledge(f, 1) != USHERD_OK) {
-            return USHERD_ERROR;
-        }
-
-        f->restate = now + USHERD_FLUSH_RESTATE;
-    }
-
-    f->tick = now + USHERD_FLUSH_TICK;
-
-    return USHERD_OK;
+    return rc;
 }
 
 

@@ -37,6 +37,7 @@
 typedef struct {
     usherd_mark_t  *marks;            /* ascending, the first is 0 */
     unsigned        nmarks;
+    unsigned        next;             /* those before it are passed */
     uint64_t        lowest;           /* where the stream's data begins */
     uint64_t        common;           /* the highest mark that agrees */
     unsigned        found:1;          /* common is set */
@@ -225,7 +226,7 @@ usherd_fork_scan(usherd_flush_t *f, usherd_slot_t *slot,
                 after = entry.end;
                 minor = entry.minor;
 
-                if (wrong == NULL && entry.data != NULL) {
+                if (wrong == NULL && entry.data != NULL && !fork->differs) {
                     usherd_fork_compare(fork, &entry);
                 }
             }
@@ -242,7 +243,6 @@ usherd_fork_scan(usherd_flush_t *f, usherd_slot_t *slot,
 static void
 usherd_fork_compare(usherd_fork_t *fork, const usherd_entry_t *entry)
 {
-    unsigned        i;
     uint64_t        chain, at;
     usherd_mark_t  *mark;
 
@@ -254,8 +254,8 @@ usherd_fork_compare(usherd_fork_t *fork, const usherd_entry_t *entry)
     at = entry->from;
     chain = entry->chain;
 
-    for (i = 0; i < fork->nmarks; i++) {
-        mark = &fork->marks[i];
+    for ( /* void */ ; fork->next < fork->nmarks; fork->next++) {
+        mark = &fork->marks[fork->next];
 
         if (mark->position < entry->from) {
             continue;
