@@ -577,6 +577,7 @@ create table usher.lease (
     name     text primary key,
     owner    text not null,
     until    timestamptz not null,
+    seconds  integer not null check (seconds >= 0),
     attempt  bigint not null
 ) with (fillfactor = 50);
 
@@ -584,6 +585,7 @@ comment on table usher.lease is 'Who does what, until when';
 comment on column usher.lease.name is 'What is claimed: flush:<slot>, ...';
 comment on column usher.lease.owner is 'Which process; empty: given back';
 comment on column usher.lease.until is 'When the claim ends by itself';
+comment on column usher.lease.seconds is 'For how long it was claimed';
 comment on column usher.lease.attempt is
     'Grows with every change of owner: the fencing token';
 
@@ -593,14 +595,22 @@ returns bigint
 language sql
 set search_path = pg_catalog, pg_temp
 as $$
-    insert into usher.lease as l (name, owner, until, attempt)
+    -- A lease that lies further ahead than it was claimed for is of a clock
+    -- that has gone back since; twice, as a small step back takes none away
+    -- from who holds it.
+    insert into usher.lease as l (name, owner, until, seconds, attempt)
     values (lease_take.name, lease_take.owner,
-            clock_timestamp() + make_interval(secs => seconds), 1)
+            clock_timestamp() + make_interval(secs => lease_take.seconds),
+            lease_take.seconds, 1)
     on conflict on constraint lease_pkey do update
         set owner = excluded.owner,
-            until = clock_timestamp() + make_interval(secs => seconds),
+            until = clock_timestamp()
+                    + make_interval(secs => excluded.seconds),
+            seconds = excluded.seconds,
             attempt = l.attempt + (l.owner <> excluded.owner)::integer
         where l.owner in ('', excluded.owner) or l.until < clock_timestamp()
+              or l.until > clock_timestamp()
+                           + make_interval(secs => 2 * l.seconds)
     returning l.attempt
 $$;
 

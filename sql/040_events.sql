@@ -71,6 +71,7 @@ create table usher.hook (
 ) partition by range (received_at);
 
 create index hook_delivery on usher.hook (source, delivery_id);
+create index hook_parts on usher.hook (id) where parts > 0;
 
 comment on table usher.hook is 'Webhooks taken in (event kind h)';
 comment on column usher.hook.received_at is
@@ -225,17 +226,23 @@ comment on column usher.usage_total.duration_ms is 'Time together, in ms';
 
 create table usher.retention (
     table_name  text primary key check (table_name ~ '^[a-z_]{1,40}$'),
-    keep        interval not null check (keep >= interval '1 day')
+    keep        interval not null check (keep >= interval '1 day'),
+    part_of     text references usher.retention check (part_of <> table_name)
 );
 
-insert into usher.retention (table_name, keep)
-values ('request', '90 days'), ('hook', '400 days'), ('part', '1 day');
+insert into usher.retention (table_name, keep, part_of)
+values ('request', '90 days', null), ('hook', '400 days', null),
+       ('part', '1 day', 'hook');
 
 comment on table usher.retention is
     'Which tables have partitions by day, and how long each is kept';
 comment on column usher.retention.table_name is 'Table in schema usher';
 comment on column usher.retention.keep is
-    'A day is dropped when its last row is older';
+    'A day is dropped when its last row is older; of parts, how long one '
+    'waits for its event';
+comment on column usher.retention.part_of is
+    'The table whose events these are pieces of: their days are kept a day '
+    'longer than its, since a piece comes before its event';
 
 
 create table usher.partition_gone (
@@ -247,11 +254,30 @@ create table usher.partition_gone (
 );
 
 comment on table usher.partition_gone is
-    'Days that retention dropped, so that the journal still adds up';
+    'What retention took, so that the journal still adds up: days that were '
+    'dropped, and parts without event';
 comment on column usher.partition_gone.table_name is 'Table';
 comment on column usher.partition_gone.day is 'Day, UTC';
-comment on column usher.partition_gone.rows is 'Rows it had';
-comment on column usher.partition_gone.at is 'When it was dropped';
+comment on column usher.partition_gone.rows is 'Rows that went with it';
+comment on column usher.partition_gone.at is 'When the last of them went';
+
+
+create table usher.partition_count (
+    table_name  text not null,
+    day         date not null,
+    blocks      bigint not null default 0,
+    rows        bigint not null default 0,
+    primary key (table_name, day)
+);
+
+comment on table usher.partition_count is
+    'Days past retention whose rows are being counted before they are '
+    'dropped: that of a large day takes several calls';
+comment on column usher.partition_count.table_name is 'Table';
+comment on column usher.partition_count.day is 'Day, UTC';
+comment on column usher.partition_count.blocks is
+    'Blocks of the day that were counted';
+comment on column usher.partition_count.rows is 'Rows in them';
 
 
 create function usher.partition_ensure(table_name text, day date)
@@ -340,7 +366,90 @@ comment on function usher.partitions_ahead(integer) is
     'What a lock kept from being made is left to the next call';
 
 
-create function usher.partition_retention()
+-- What is old is judged by two clocks: a database whose clock jumped a year
+-- ahead must not take a year of days for old.  The other is the edges', as
+-- they wrote it into their events.
+
+create function usher.moment(clock timestamptz default clock_timestamp())
+returns timestamptz
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+    select least(clock, (select max(j.last_event) + interval '1 day'
+                         from usher.journal j))
+$$;
+
+comment on function usher.moment(timestamptz) is
+    'Now, as far as it may make things old: at most a day past the newest '
+    'event stored';
+
+
+create function usher.partition_rows(table_name text, day date,
+    deadline timestamptz)
+returns bigint
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    part    regclass := format('usher.%I', table_name || '_'
+                               || to_char(day, 'YYYYMMDD'));
+    blocks  bigint := pg_relation_size(part)
+                      / current_setting('block_size')::bigint;
+    step    constant bigint := 1024;
+    c       usher.partition_count;
+    n       bigint;
+begin
+    insert into usher.partition_count (table_name, day)
+    values (partition_rows.table_name, partition_rows.day)
+    on conflict on constraint partition_count_pkey do nothing;
+
+    select p.* into c from usher.partition_count p
+    where p.table_name = partition_rows.table_name
+          and p.day = partition_rows.day;
+
+    -- A range at least, so that whatever the deadline is this comes to an end.
+    while c.blocks < blocks loop
+        execute format('select count(*) from %s where ctid >= $1 and ctid < $2',
+                       part)
+            into n
+            using format('(%s,0)', c.blocks)::tid,
+                  format('(%s,0)', c.blocks + step)::tid;
+
+        c.blocks := c.blocks + step;
+        c.rows := c.rows + n;
+        exit when clock_timestamp() > deadline;
+    end loop;
+
+    update usher.partition_count p
+    set blocks = c.blocks, rows = c.rows
+    where p.table_name = c.table_name and p.day = c.day;
+
+    return case when c.blocks >= blocks then c.rows end;
+end
+$$;
+
+comment on function usher.partition_rows(text, date, timestamptz) is
+    'Counts the rows of a day, going on where the last call ended; null: '
+    'there are more';
+
+
+create function usher.call_time()
+returns interval
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+    select least(interval '20 seconds',
+                 nullif(current_setting('statement_timeout')::interval,
+                        interval '0') / 3)
+$$;
+
+comment on function usher.call_time() is
+    'How long a call of keep may take for what the next one can go on with: '
+    'a third of statement_timeout, and 20 s at most';
+
+
+create function usher.partition_retention(
+    budget interval default usher.call_time())
 returns integer
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
@@ -348,37 +457,47 @@ set lock_timeout = '500ms'
 set timezone = 'UTC'
 as $$
 declare
+    until    timestamptz := clock_timestamp() + budget;
+    moment   timestamptz := usher.moment();
     parts    text[] := '{}';
     tables   text[] := '{}';
     days     date[] := '{}';
     counts   bigint[] := '{}';
     dropped  integer := 0;
-    found_n  bigint;
+    n        bigint;
     r        record;
 begin
+    -- Two would count the same days.
+    if not pg_try_advisory_xact_lock(hashtext('usher.retention'), 0) then
+        return 0;
+    end if;
+
     -- Counting takes long and locks nobody out, so it comes before the first
     -- DROP.  A resend never lands in an old day: the numbers stand.
     for r in
         select t.table_name, c.relname,
                to_date(right(c.relname, 8), 'YYYYMMDD') as day
         from usher.retention t
+        left join usher.retention w on w.table_name = t.part_of
         join pg_inherits i
              on i.inhparent = format('usher.%I', t.table_name)::regclass
         join pg_class c on c.oid = i.inhrelid
         where c.relname ~ '_[0-9]{8}$'
               and (to_date(right(c.relname, 8), 'YYYYMMDD') + 1)::timestamptz
-                  <= now() - t.keep
+                  <= moment - greatest(t.keep, w.keep + interval '1 day')
         order by 3
         limit 8
     loop
-        execute format('select count(*) from usher.%I', r.relname)
-            into found_n;
+        n := usher.partition_rows(r.table_name, r.day, until);
+
+        exit when n is null;
 
         parts := parts || r.relname::text;
         tables := tables || r.table_name;
         days := days || r.day;
-        counts := counts || found_n;
-        exit when clock_timestamp() > now() + interval '20 seconds';
+        counts := counts || n;
+
+        exit when clock_timestamp() > until;
     end loop;
 
     -- DETACH CONCURRENTLY cannot run in a function, and DROP needs the parent
@@ -390,6 +509,9 @@ begin
             values (tables[i], days[i], counts[i])
             on conflict on constraint partition_gone_pkey do update
                 set rows = g.rows + excluded.rows, at = excluded.at;
+
+            delete from usher.partition_count c
+            where c.table_name = tables[i] and c.day = days[i];
 
             execute format('drop table usher.%I', parts[i]);
             dropped := dropped + 1;
@@ -405,8 +527,9 @@ begin
 end
 $$;
 
-comment on function usher.partition_retention() is
-    'Drops days past their retention, at most eight a call; returns how many';
+comment on function usher.partition_retention(interval) is
+    'Drops days past their retention, at most eight a call; returns how many.  '
+    'Counts their rows for so long, and the next call goes on there';
 
 
 do $$ begin perform usher.partitions_ahead(); end $$;

@@ -25,6 +25,67 @@ comment on function usher.keep_partitions() is
     'Makes partitions ahead and drops those past retention';
 
 
+-- A part comes before the event that closes it, from the same slot.  Without
+-- one it waits as long as usher.retention says, and longer while its slot
+-- stands where that part was the last thing stored: the event may be next.
+
+create function usher.keep_parts()
+returns jsonb
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+set timezone = 'UTC'
+as $$
+declare
+    until    timestamptz := clock_timestamp() + usher.call_time();
+    old      timestamptz := usher.moment() - (select t.keep
+                                              from usher.retention t
+                                              where t.table_name = 'part');
+    taken    bigint;
+    dropped  bigint := 0;
+    r        record;
+begin
+    for r in
+        select b.id, b.first, b.last
+        from (select p.id, min(p.received_at) as first,
+                     max(p.received_at) as last
+              from usher.part p
+              group by p.id) b
+        where b.last < old
+              and not exists (select from usher.hook h
+                              where h.id = b.id and h.parts > 0)
+              and not exists (select from usher.journal j
+                              where j.moved_at = b.last
+                                    and j.state <> 'ended')
+              and not exists (select from usher.partition_count c
+                              where c.table_name = 'part'
+                                    and c.day between b.first::date
+                                                  and b.last::date)
+    loop
+        with gone as (
+            delete from usher.part p
+            where p.id = r.id and p.received_at between r.first and r.last
+            returning p.received_at::date as day
+        ), noted as (
+            insert into usher.partition_gone as g (table_name, day, rows)
+            select 'part', d.day, count(*) from gone d group by d.day
+            on conflict on constraint partition_gone_pkey do update
+                set rows = g.rows + excluded.rows, at = excluded.at
+        )
+        select count(*) into taken from gone;
+
+        dropped := dropped + taken;
+        exit when clock_timestamp() > until;
+    end loop;
+
+    return jsonb_build_object('dropped', dropped);
+end
+$$;
+
+comment on function usher.keep_parts() is
+    'Removes parts whose event never came, for some seconds; what is left is '
+    'the next call''s';
+
+
 -- An hour is closed when every live slot has stored an event of a later hour,
 -- or after 24 h.  Slots of which flush has not heard yet cannot be asked: the
 -- ten minutes are theirs.  Whatever comes later is booked in the first open
@@ -36,13 +97,14 @@ language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
     select greatest(
-        date_trunc('hour', moment - interval '24 hours', 'UTC'),
+        date_trunc('hour', m.now - interval '24 hours', 'UTC'),
         date_trunc('hour',
-                   least(moment - interval '10 minutes',
+                   least(m.now - interval '10 minutes',
                          (select min(coalesce(j.last_event, '-infinity'))
                           from usher.journal j
                           where j.state = 'live')),
                    'UTC'))
+    from usher.moment(moment) as m (now)
 $$;
 
 comment on function usher.usage_closable(timestamptz) is
@@ -101,11 +163,13 @@ begin
 
     next := usher.usage_closable(clock_timestamp());
 
-    if next > closed then
+    -- What a clock closed that was ahead is opened again: hours are folded
+    -- into what is there, so those that were folded already add up.
+    if next > closed or closed > clock_timestamp() then
         begin
             update usher.usage_close c
             set closed_until = next
-            where c.closed_until < next;
+            where c.closed_until = closed;
 
             closed := next;
         exception
@@ -168,9 +232,14 @@ begin
     delete from usher.lease l where l.until < now() - interval '1 day';
     get diagnostics expired = row_count;
 
+    -- As in lease_take; some ask only for what has run out.
+    update usher.lease l set owner = '', until = clock_timestamp()
+    where l.until > clock_timestamp() + make_interval(secs => 2 * l.seconds);
+
     return jsonb_build_object('marks', thinned, 'leases', expired);
 end
 $$;
 
 comment on function usher.keep_prune() is
-    'Thins journal marks and removes leases long run out';
+    'Thins journal marks, removes leases long run out and gives back those '
+    'that a clock left ahead';

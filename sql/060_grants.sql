@@ -30,9 +30,12 @@ grant execute on function
     usher.lease_drop(text, text),
     usher.partition_ensure(text, date),
     usher.partitions_ahead(integer),
-    usher.partition_retention(),
+    usher.partition_retention(interval),
+    usher.moment(timestamptz),
+    usher.call_time(),
     usher.usage_closable(timestamptz),
     usher.keep_partitions(),
+    usher.keep_parts(),
     usher.keep_fold(),
     usher.keep_due(),
     usher.keep_prune()

@@ -18,12 +18,28 @@ my $last = $t->sql("select max(inhrelid::regclass::text) from pg_inherits "
                    . "where inhparent = 'usher.request'::regclass");
 $t->sql("drop table $last");
 
+# what another clock left: a lease of an hour hence, and what is old
+
+$t->sql("insert into usher.lease (name, owner, until, seconds, attempt)
+         values ('keep', 'gone', now() + interval '1 hour', 2, 1),
+                ('slot:a', 'gone', now() + interval '1 hour', 2, 1)");
+$t->sql("select usher.partition_ensure('part', (now() at time zone 'UTC')::date
+                                               - 3)");
+$t->sql("insert into usher.part (received_at, id, n, of, data)
+         values (now() - interval '3 days', 'a', 1, 1, 'x')");
+
 $t->usherd(duties => 'keep', conf => \%conf);
 $t->wait_for(sub { $t->sql("select count(*) from pg_inherits where inhparent "
                            . "= 'usher.request'::regclass") == $days },
              'a missing day ahead is made');
 $t->wait_for(sub { $t->log_of('usherd') =~ /keep_fold\(\)" failed: 42883/ },
              'a function that fails is told');
+
+$t->wait_for(sub { !$t->sql('select count(*) from usher.part') },
+             'a part without event is removed');
+$t->wait_for(sub { $t->sql("select owner from usher.lease
+                            where name = 'slot:a'") eq '' },
+             'a lease that was left ahead is given back');
 
 $t->usherd(name => 'usherd2', duties => 'keep', conf => \%conf);
 $t->wait_for(sub { $t->sql("select count(*) from pg_stat_activity where "
