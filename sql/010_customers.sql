@@ -53,6 +53,7 @@ comment on column usher.org.title is 'Name for people';
 comment on column usher.org.disabled_at is
     'When all its keys were disabled; null: enabled';
 comment on column usher.org.created_at is 'When it was created';
+comment on sequence usher.org_id_seq is 'Numbers of usher.org';
 
 
 create table usher.plan (
@@ -68,6 +69,7 @@ comment on column usher.plan.id is 'Number of the plan, also its record''s id';
 comment on column usher.plan.name is 'Short name';
 comment on column usher.plan.title is 'Name for people';
 comment on column usher.plan.created_at is 'When it was created';
+comment on sequence usher.plan_id_seq is 'Numbers of usher.plan';
 
 
 create table usher.plan_policy (
@@ -98,6 +100,8 @@ comment on column usher.plan_policy.scope is
     'key: one bucket per key; org: one for all keys of the org';
 comment on column usher.plan_policy.bucket is
     'Which of the four buckets of its scope; stays while the policy lives';
+comment on constraint plan_policy_fill on usher.plan_policy is
+    'An empty bucket is full again within a year';
 
 
 create table usher.subscription (
@@ -125,6 +129,15 @@ comment on column usher.subscription.plan_id is 'The plan';
 comment on column usher.subscription.starts_at is 'First moment';
 comment on column usher.subscription.ends_at is
     'First moment after it; null: open';
+comment on sequence usher.subscription_id_seq is
+    'Numbers of usher.subscription';
+comment on index usher.subscription_plan is 'Who has a plan';
+comment on index usher.subscription_starts is 'What begins by the clock';
+comment on index usher.subscription_ends is 'What ends by the clock';
+comment on constraint subscription_order on usher.subscription is
+    'It ends after it starts';
+comment on constraint subscription_one_at_a_time on usher.subscription is
+    'An org has one plan at a time';
 
 
 create table usher.key (
@@ -183,6 +196,15 @@ comment on column usher.key.successor_id is 'The key that replaces it';
 comment on column usher.key.grace_until is
     'Until when a rotated key is still taken';
 comment on column usher.key.created_at is 'When it was created';
+comment on sequence usher.key_id_seq is 'Numbers of usher.key';
+comment on index usher.key_org is 'The keys of an org';
+comment on index usher.key_display is 'A key by how it is shown';
+comment on constraint key_revoked on usher.key is
+    'A reason is that of a revocation';
+comment on constraint key_rotated on usher.key is
+    'Who has a successor has a grace period, and only then';
+comment on constraint key_successor on usher.key is
+    'No key succeeds itself';
 
 
 create table usher.member (
@@ -204,6 +226,7 @@ comment on column usher.member.actor is
 comment on column usher.member.org_id is 'The org';
 comment on column usher.member.role is 'owner, admin, analyst or partner';
 comment on column usher.member.created_at is 'When it was given';
+comment on index usher.member_org is 'The members of an org';
 
 
 create table usher.right (
@@ -240,6 +263,8 @@ comment on column usher.audit.function is 'Which function of the catalogue';
 comment on column usher.audit.arguments is
     'What was asked for and what came of it; never a secret';
 comment on column usher.audit.org_id is 'Which org it concerned, if one';
+comment on sequence usher.audit_id_seq is 'Numbers of usher.audit';
+comment on index usher.audit_org is 'What concerned an org, in order';
 
 
 create function usher.audit_keep()
@@ -258,3 +283,5 @@ comment on function usher.audit_keep() is 'Trigger: audit rows stay as made';
 create trigger audit_keep
     before update or delete or truncate on usher.audit
     for each statement execute function usher.audit_keep();
+
+comment on trigger audit_keep on usher.audit is 'Rows stay as they were made';

@@ -31,6 +31,8 @@ comment on column usher.directory_outbox.inserted is
     'New records only: nobody can hold them, just their absence';
 comment on column usher.directory_outbox.created_at is
     'When, for measuring the lag';
+comment on sequence usher.directory_outbox_id_seq is
+    'Numbers of usher.directory_outbox';
 
 
 create sequence usher.directory_version;
@@ -182,6 +184,10 @@ create trigger key_deleted
     referencing old table as old_rows
     for each statement execute function usher.key_deleted();
 
+comment on trigger key_inserted on usher.key is 'New keys to the outbox';
+comment on trigger key_updated on usher.key is 'Changed keys to the outbox';
+comment on trigger key_deleted on usher.key is 'Deleted keys to the outbox';
+
 
 -- Orgs.
 
@@ -221,6 +227,9 @@ create trigger org_updated
     after update on usher.org
     referencing old table as old_rows new table as new_rows
     for each statement execute function usher.org_updated();
+
+comment on trigger org_updated on usher.org is
+    'Its keys to the outbox when it is disabled or renamed';
 
 
 -- Plans and their policies.
@@ -288,6 +297,10 @@ create trigger plan_deleted
     referencing old table as old_rows
     for each statement execute function usher.plan_deleted();
 
+comment on trigger plan_inserted on usher.plan is 'New plans to the outbox';
+comment on trigger plan_updated on usher.plan is 'Changed plans to the outbox';
+comment on trigger plan_deleted on usher.plan is 'Deleted plans to the outbox';
+
 
 create function usher.plan_policy_changed()
 returns trigger
@@ -331,6 +344,13 @@ create trigger plan_policy_deleted
     after delete on usher.plan_policy
     referencing old table as old_rows
     for each statement execute function usher.plan_policy_changed();
+
+comment on trigger plan_policy_inserted on usher.plan_policy is
+    'Plans with a new policy to the outbox';
+comment on trigger plan_policy_updated on usher.plan_policy is
+    'Plans with a changed policy to the outbox';
+comment on trigger plan_policy_deleted on usher.plan_policy is
+    'Plans with a policy less to the outbox';
 
 
 -- Subscriptions.
@@ -394,6 +414,13 @@ create trigger subscription_deleted
     referencing old table as old_rows
     for each statement execute function usher.subscription_changed();
 
+comment on trigger subscription_inserted on usher.subscription is
+    'Keys of an org with a new subscription to the outbox';
+comment on trigger subscription_updated on usher.subscription is
+    'Keys of an org with a changed one to the outbox';
+comment on trigger subscription_deleted on usher.subscription is
+    'Keys of an org with one less to the outbox';
+
 
 -- TRUNCATE shows a trigger no rows.
 
@@ -422,6 +449,17 @@ create trigger no_truncate before truncate on usher.subscription
     for each statement execute function usher.directory_no_truncate();
 create trigger no_truncate before truncate on usher.key
     for each statement execute function usher.directory_no_truncate();
+
+comment on trigger no_truncate on usher.org is
+    'Refuses what the edges would not hear of';
+comment on trigger no_truncate on usher.plan is
+    'Refuses what the edges would not hear of';
+comment on trigger no_truncate on usher.plan_policy is
+    'Refuses what the edges would not hear of';
+comment on trigger no_truncate on usher.subscription is
+    'Refuses what the edges would not hear of';
+comment on trigger no_truncate on usher.key is
+    'Refuses what the edges would not hear of';
 
 
 create function usher.directory_due()

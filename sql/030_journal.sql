@@ -85,6 +85,7 @@ comment on column usher.journal_mark.slot is 'The slot';
 comment on column usher.journal_mark.position is 'A position it had';
 comment on column usher.journal_mark.chain is 'The chain there';
 comment on column usher.journal_mark.at is 'When';
+comment on index usher.journal_mark_at is 'Marks by age, for thinning';
 
 
 create table usher.journal_gap (
@@ -109,6 +110,10 @@ comment on column usher.journal_gap.to_position is
 comment on column usher.journal_gap.reason is
     'corrupt, freed, or the operator''s';
 comment on column usher.journal_gap.at is 'When it was passed';
+comment on sequence usher.journal_gap_id_seq is 'Numbers of usher.journal_gap';
+comment on index usher.journal_gap_slot is 'The gaps of a slot';
+comment on constraint journal_gap_check on usher.journal_gap is
+    'A gap has bytes';
 
 
 create table usher.quarantine (
@@ -134,3 +139,5 @@ comment on column usher.quarantine.line is 'The line as it came';
 comment on column usher.quarantine.sqlstate is 'SQLSTATE of the refusal';
 comment on column usher.quarantine.reason is 'Message of the refusal';
 comment on column usher.quarantine.at is 'When';
+comment on sequence usher.quarantine_id_seq is 'Numbers of usher.quarantine';
+comment on index usher.quarantine_slot is 'The lines of a slot';

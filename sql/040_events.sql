@@ -56,6 +56,8 @@ comment on column usher.request.auth_status is '$usher_auth_status';
 comment on column usher.request.limit_status is '$usher_limit_status';
 comment on column usher.request.protocol is 'HTTP/1.1, HTTP/2.0, ...';
 comment on column usher.request.flags is '1: text was mended; 2: was cut';
+comment on index usher.request_key is 'The requests of a key, by time';
+comment on index usher.request_time is 'Requests by time';
 
 
 create table usher.hook (
@@ -84,6 +86,8 @@ comment on column usher.hook.headers is 'Header fields kept';
 comment on column usher.hook.body is 'Body, unless it came in parts';
 comment on column usher.hook.parts is 'Number of parts; 0: body is here';
 comment on column usher.hook.flags is '1: text was mended; 2: was cut';
+comment on index usher.hook_delivery is 'A delivery by the senders id';
+comment on index usher.hook_parts is 'The event of a part';
 
 
 create table usher.hook_key (
@@ -117,6 +121,7 @@ comment on column usher.part.id is 'Id that the closing event names';
 comment on column usher.part.n is 'Which part, from 1';
 comment on column usher.part.of is 'How many there are';
 comment on column usher.part.data is 'The bytes';
+comment on index usher.part_id is 'The parts of a body, in order';
 
 
 -- Sums per hour.  Flush only appends; keep folds what is closed.
@@ -161,6 +166,8 @@ create table usher.usage (
 );
 
 create index usage_org on usher.usage (org_id, hour);
+
+comment on index usher.usage_org is 'The sums of an org, by hour';
 
 comment on table usher.usage is 'Sums of closed hours';
 comment on column usher.usage.hour is
@@ -243,6 +250,8 @@ comment on column usher.retention.keep is
 comment on column usher.retention.part_of is
     'The table whose events these are pieces of: their days are kept a day '
     'longer than its, since a piece comes before its event';
+comment on constraint retention_check on usher.retention is
+    'No table is a part of itself';
 
 
 create table usher.partition_gone (

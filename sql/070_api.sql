@@ -293,6 +293,28 @@ $$;
 comment on function usher.rate(text) is 'Units and seconds from "20/s"';
 
 
+create function usher.reason_ok(reason text)
+returns void
+language plpgsql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if coalesce(reason, '') = '' then
+        perform usher.fail('400', 'this needs a reason',
+            'Give reason=..., it is kept for whoever asks later.');
+    end if;
+
+    if char_length(reason) > 200 then
+        perform usher.fail('400', 'this reason is too long',
+            'It may have 200 characters.');
+    end if;
+end
+$$;
+
+comment on function usher.reason_ok(text) is
+    'Raises unless it is a reason: not empty, and at most 200 characters';
+
+
 create function usher.page(size integer)
 returns integer
 language plpgsql immutable

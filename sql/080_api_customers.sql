@@ -145,6 +145,10 @@ as $$
 declare
     o  usher.org := usher.org_for('org_disable', org);
 begin
+    if reason <> '' then
+        perform usher.reason_ok(reason);
+    end if;
+
     update usher.org u set disabled_at = coalesce(u.disabled_at, now())
     where u.id = o.id
     returning u.* into o;
@@ -268,6 +272,53 @@ $$;
 
 comment on function api.plan_show(text) is
 'Shows a plan with its policies.
+plan: name of the plan';
+
+
+create function api.plan_drop(plan text)
+returns jsonb
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+set timezone = 'UTC'
+as $$
+declare
+    p              usher.plan;
+    keys           bigint;
+    subscriptions  bigint;
+begin
+    perform usher.authorize('plan_drop', null);
+
+    p := usher.plan_for(plan);
+
+    select count(*) into keys from usher.key k where k.plan_id = p.id;
+    select count(*) into subscriptions from usher.subscription s
+    where s.plan_id = p.id;
+
+    if keys > 0 or subscriptions > 0 then
+        perform usher.fail('409',
+            format('plan "%s" is in use: %s keys, %s subscriptions', plan,
+                   keys, subscriptions),
+            'key_update with plan= takes it off a key; a plan that an org '
+            'has or had stays, as the record of it.');
+    end if;
+
+    delete from usher.plan d where d.id = p.id;
+
+    perform usher.note('plan_drop', null, jsonb_build_object('plan', plan));
+
+    return jsonb_build_object('name', plan, 'dropped', true);
+
+exception
+    when foreign_key_violation then
+        perform usher.fail('409',
+            format('plan "%s" was given away at this moment', plan),
+            'plan_show and subscription_list tell more.');
+end
+$$;
+
+comment on function api.plan_drop(text) is
+'Drops a plan with its policies.  One that a key has, or that an org has or
+had by a subscription, stays.
 plan: name of the plan';
 
 

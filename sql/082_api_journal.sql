@@ -1,5 +1,5 @@
--- 082_api_journal.sql - nouns journal, quarantine, event, usage, audit,
--- directory, lease.
+-- 082_api_journal.sql - nouns journal, event, usage, audit, directory, lease.
+-- What settles a gap, a fork or a quarantined line is in 083_api_settle.sql.
 
 create function usher.slot_for(slot text)
 returns uuid
@@ -86,9 +86,17 @@ begin
         select j.slot, j.node, j.state, j.reason, j.position, j.lines,
                j.losers,
                (select count(*) from usher.journal_gap g
-                where g.slot = j.slot) as gaps,
+                where g.slot = j.slot
+                      and not exists (select from usher.settled d
+                                      where d.gap_id = g.id)) as gaps,
                (select count(*) from usher.quarantine q
-                where q.slot = j.slot) as quarantined
+                where q.slot = j.slot
+                      and not exists (select from usher.settled d
+                                      where d.quarantine_id = q.id))
+               as quarantined,
+               j.state = 'forked'
+               and not exists (select from usher.settled d
+                               where d.slot = j.slot) as forked
         from usher.journal j
     ), stored as (
         select (select count(*) from usher.request) as request,
@@ -99,7 +107,18 @@ begin
                (select coalesce(sum(p.rows), 0)::bigint
                 from usher.partition_gone p
                 where p.table_name = 'request') as dropped_requests,
-               (select count(*) from usher.quarantine) as quarantined
+               (select count(*) from usher.quarantine)
+               - (select count(*) from usher.settled d where d.stored)
+               as quarantined
+    ), settled as (
+        select count(d.gap_id) as gaps,
+               coalesce(sum(g.to_position - g.from_position), 0)::bigint
+               as gap_bytes,
+               count(*) filter (where d.stored) as stored,
+               count(d.quarantine_id) filter (where not d.stored) as given_up,
+               count(d.slot) as forked
+        from usher.settled d
+        left join usher.journal_gap g on g.id = d.gap_id
     ), twice as (
         select r.request_id, count(*) as n
         from usher.request r
@@ -132,11 +151,12 @@ begin
         'hook_difference', (select count(*) from usher.hook_key) - t.hook
             - (select coalesce(sum(p.rows), 0)::bigint
                from usher.partition_gone p where p.table_name = 'hook'),
-        'gaps', (select count(*) from usher.journal_gap),
+        'gaps', (select coalesce(sum(s.gaps), 0) from slots s),
         'gap_bytes', (select coalesce(sum(g.to_position - g.from_position), 0)
-                      from usher.journal_gap g),
-        'quarantined', t.quarantined,
-        'forked', (select count(*) from slots s where s.state = 'forked'),
+                      from usher.journal_gap g) - d.gap_bytes,
+        'quarantined', (select coalesce(sum(s.quarantined), 0) from slots s),
+        'forked', (select count(*) from slots s where s.forked),
+        'settled', to_jsonb(d),
         'stopped', (select count(*) from slots s where s.state = 'stopped'),
         'silent', (select coalesce(jsonb_agg(usher.slot_text(l.slot)
                                              order by l.slot), '[]')
@@ -150,7 +170,7 @@ begin
                          order by s.slot), '[]')
                   from slots s))
     into v
-    from stored t, journal j, sums u;
+    from stored t, journal j, sums u, settled d;
 
     problems := array_remove(array[
         case when (v->>'missing')::bigint > 0
@@ -189,40 +209,9 @@ $$;
 comment on function api.journal_verify(timestamptz) is
 'Proves that every event taken from a journal is one row, once: events are
 held against rows, quarantine and dropped days, rows against their sums, and
-no row is there twice.  ok is true if nothing is wrong; problems says what is.
-Reads every row.
+no row is there twice.  ok is true if nothing is wrong; problems says what is,
+settled what was and is settled.  Reads every row.
 since: look for rows that are there twice only among those stored since';
-
-
-create function api.journal_gaps(slot text default null)
-returns jsonb
-language plpgsql stable security definer
-set search_path = pg_catalog, pg_temp
-set timezone = 'UTC'
-as $$
-declare
-    wanted  uuid;
-begin
-    perform usher.authorize('journal_gaps', null);
-
-    if slot is not null then
-        wanted := usher.slot_for(slot);
-    end if;
-
-    return (select coalesce(jsonb_agg(jsonb_build_object(
-                                'id', g.id, 'slot', usher.slot_text(g.slot),
-                                'from', g.from_position,
-                                'to', g.to_position, 'reason', g.reason,
-                                'at', g.at)
-                            order by g.id), '[]')
-            from usher.journal_gap g
-            where wanted is null or g.slot = wanted);
-end
-$$;
-
-comment on function api.journal_gaps(text) is
-'Lists what was lost: parts of a slot that could not be stored.
-slot: only of this slot';
 
 
 create function api.journal_skip(slot text, "to" bigint, reason text)
@@ -251,10 +240,7 @@ begin
             'Give a position behind it; the alert names the next good one.');
     end if;
 
-    if coalesce(reason, '') = '' then
-        perform usher.fail('400', 'a loss needs a reason',
-            'Give reason=..., it is kept with the gap.');
-    end if;
+    perform usher.reason_ok(reason);
 
     insert into usher.journal_gap (slot, from_position, to_position, reason)
     values (j.slot, j.position, "to", reason);
@@ -292,6 +278,7 @@ declare
     was     text;
 begin
     perform usher.authorize('journal_resume', null);
+    perform usher.reason_ok(reason);
 
     wanted := usher.slot_for(slot);
 
@@ -371,42 +358,6 @@ database was restored.  The loss is recorded as a gap without end.  Should the
 slot be announced again, it goes on.
 slot: id of the slot
 reason: why, kept with the gap';
-
-
-create function api.quarantine_list(slot text default null,
-    "limit" integer default 100)
-returns jsonb
-language plpgsql stable security definer
-set search_path = pg_catalog, pg_temp
-set timezone = 'UTC'
-as $$
-declare
-    wanted  uuid;
-begin
-    perform usher.authorize('quarantine_list', null);
-
-    if slot is not null then
-        wanted := usher.slot_for(slot);
-    end if;
-
-    return (select coalesce(jsonb_agg(l.shown order by l.id desc), '[]')
-            from (select q.id, jsonb_build_object(
-                             'id', q.id, 'slot', usher.slot_text(q.slot),
-                             'position', q.position, 'kind', q.kind,
-                             'sqlstate', q.sqlstate, 'reason', q.reason,
-                             'line', encode(q.line, 'escape'),
-                             'at', q.at) as shown
-                  from usher.quarantine q
-                  where wanted is null or q.slot = wanted
-                  order by q.id desc
-                  limit usher.page("limit")) l);
-end
-$$;
-
-comment on function api.quarantine_list(text, integer) is
-'Lists events that could not be made a row, the newest first.
-slot: only of this slot
-limit: at most so many';
 
 
 -- Events and sums.

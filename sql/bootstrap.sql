@@ -28,6 +28,12 @@ begin
 
         begin
             execute format('create role %I nologin', r);
+            execute format('comment on role %I is %L', r, case r
+                when 'usher_owner' then 'Owns every object of Usher'
+                when 'usher_daemon' then 'Usher''s daemon: events in, records '
+                                         'out'
+                when 'usher_api' then 'Callers of Usher''s catalogue'
+                else 'Reads Usher''s events and sums, and no keys' end);
         exception
             when duplicate_object or unique_violation then
                 -- another database of this cluster was quicker

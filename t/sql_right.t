@@ -47,6 +47,7 @@ my %call = (
     org_enable          => [ 'org=acme', '' ],
     plan_create         => [ 'name=%', '' ],
     plan_policy_set     => [ 'plan=pro policy=rps rate=1/s', '' ],
+    plan_drop           => [ 'plan=%', '' ],
     plan_policy_drop    => [ 'plan=pro policy=rps', '' ],
     subscription_start  => [ 'org=acme plan=pro', '' ],
     subscription_end    => [ 'org=acme', '' ],
@@ -56,7 +57,11 @@ my %call = (
     journal_skip        => [ 'slot=x to=1 reason=x', '' ],
     journal_resume      => [ 'slot=x reason=x', '' ],
     journal_end         => [ 'slot=x reason=x', '' ],
+    journal_gap_accept  => [ 'gap=1 reason=x', '' ],
+    journal_fork_accept => [ 'slot=f0 reason=x', '' ],
     quarantine_list     => [ '', '' ],
+    quarantine_retry    => [ 'id=1', '' ],
+    quarantine_settle   => [ 'id=2 reason=x', '' ],
     directory_show      => [ '', '' ],
     lease_list          => [ '', '' ],
 );
@@ -66,6 +71,14 @@ my @all = map { $_->[0] }
                     api.catalogue()) f order by 1");
 is_deeply([ sort keys %call ], [ sort @all ],
           'every function of the catalogue is held against its roles here');
+
+$t->sql("insert into usher.journal (slot) values ('0123456789abcdef'
+             '0123456789abcdef')");
+$t->sql("insert into usher.journal_gap (slot, from_position, to_position, reason)
+         select slot, 0, 1, 'freed' from usher.journal");
+$t->sql("insert into usher.quarantine (slot, position, kind, line, reason)
+         select slot, 0, 'x1', '', 'bad' from usher.journal,
+                generate_series(1, 2)");
 
 my $n = 0;
 
@@ -154,6 +167,7 @@ for my $function (sort keys %call) {
     my ($args) = @{ $call{$function} };
     next if $args =~ /slot=/;
 
+    $t->ctl("plan create name=m" . ($n + 1)) if $function eq 'plan_drop';
     $t->sql('select api.plan_policy_set($1, $2, $3)', 'pro', 'rps', '1/s')
         if $function eq 'plan_policy_drop';
     $t->ctl('member set actor=x org=acme role=partner')

@@ -16,12 +16,10 @@ sub none {
 }
 
 
-none('every table and view has a comment', q{
+none('every table, view and sequence has a comment', q{
     select c.relname from pg_class c
     where c.relnamespace in ('usher'::regnamespace, 'api'::regnamespace)
           and c.relkind in ('r', 'p', 'v', 'S')
-          and not exists (select from pg_depend d where d.objid = c.oid
-                          and d.deptype = 'i')
           and obj_description(c.oid, 'pg_class') is null });
 
 none('every column has a comment', q{
@@ -31,6 +29,34 @@ none('every column has a comment', q{
           and c.relkind in ('r', 'p', 'v') and not c.relispartition
           and not a.attisdropped
           and col_description(c.oid, a.attnum) is null });
+
+none('every index has a comment that is not a constraint', q{
+    select c.relname from pg_class c
+    where c.relnamespace = 'usher'::regnamespace and c.relkind in ('i', 'I')
+          and not c.relispartition
+          and not exists (select from pg_constraint k where k.conindid = c.oid)
+          and obj_description(c.oid, 'pg_class') is null });
+
+none('every rule between columns or rows has a comment', q{
+    select k.conname from pg_constraint k join pg_class c on c.oid = k.conrelid
+    where k.connamespace = 'usher'::regnamespace and not c.relispartition
+          and (k.contype = 'x'
+               or (k.contype = 'c' and cardinality(k.conkey) > 1))
+          and obj_description(k.oid, 'pg_constraint') is null });
+
+none('every trigger has a comment', q{
+    select g.tgname from pg_trigger g join pg_class c on c.oid = g.tgrelid
+    where c.relnamespace = 'usher'::regnamespace and not g.tgisinternal
+          and obj_description(g.oid, 'pg_trigger') is null });
+
+none('every schema and role has a comment', q{
+    select nspname from pg_namespace
+    where nspname in ('usher', 'api')
+          and obj_description(oid, 'pg_namespace') is null
+    union all
+    select rolname from pg_roles
+    where rolname ~ '^usher_'
+          and shobj_description(oid, 'pg_authid') is null });
 
 none('every function has a comment', q{
     select p.oid::regprocedure from pg_proc p

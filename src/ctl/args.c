@@ -57,7 +57,9 @@ ctl_args_parse(ctl_command_t *cmd, int argc, char **argv)
         }
 
         if (cmd->nwords == CTL_ARGS) {
-            fprintf(stderr, "usherctl: too many words\n");
+            fprintf(stderr, "usherctl: too many words\n"
+                    "hint: A command is a noun and a verb; usherctl --help "
+                    "shows all.\n");
             return CTL_USAGE;
         }
 
@@ -126,7 +128,9 @@ ctl_args_option(ctl_command_t *cmd, int argc, char **argv, int *i)
     /* An empty actor would be the operator. */
 
     if (value == NULL || *value == '\0') {
-        fprintf(stderr, "usherctl: %.*s needs a value\n", (int) len, option);
+        fprintf(stderr, "usherctl: %.*s needs a value\n"
+                "hint: Leave it out for the default; usherctl --help says "
+                "which.\n", (int) len, option);
         return CTL_USAGE;
     }
 
@@ -144,7 +148,8 @@ ctl_args_add(ctl_command_t *cmd, char *text)
     ctl_arg_t  *arg;
 
     if (cmd->nargs == CTL_ARGS) {
-        fprintf(stderr, "usherctl: too many arguments\n");
+        fprintf(stderr, "usherctl: too many arguments\n"
+                "hint: --help shows those of a command.\n");
         return CTL_USAGE;
     }
 
@@ -162,8 +167,8 @@ ctl_args_add(ctl_command_t *cmd, char *text)
 
     for (i = 0; i < cmd->nargs; i++) {
         if (strcmp(cmd->args[i].name, arg->name) == 0) {
-            fprintf(stderr, "usherctl: argument \"%s\" is given twice\n",
-                    arg->name);
+            fprintf(stderr, "usherctl: argument \"%s\" is given twice\n"
+                    "hint: Give it once.\n", arg->name);
             return CTL_USAGE;
         }
     }
@@ -188,7 +193,8 @@ ctl_args_read(ctl_command_t *cmd)
 
         if (strcmp(arg->value, "-") == 0) {
             if (input) {
-                fprintf(stderr, "usherctl: standard input is read once\n");
+                fprintf(stderr, "usherctl: standard input is read once\n"
+                        "hint: Give the other value as @file.\n");
                 return CTL_USAGE;
             }
 
@@ -201,8 +207,9 @@ ctl_args_read(ctl_command_t *cmd)
         } else if (arg->value[0] == '@') {
             in = fopen(arg->value + 1, "re");
             if (in == NULL) {
-                fprintf(stderr, "usherctl: cannot read %s: %s\n",
-                        arg->value + 1, strerror(errno));
+                fprintf(stderr, "usherctl: cannot read %s: %s\n"
+                        "hint: @ names a file; write @@ for a value that "
+                        "begins with @.\n", arg->value + 1, strerror(errno));
                 return CTL_USAGE;
             }
 
@@ -243,7 +250,8 @@ ctl_args_slurp(const char *name, FILE *in)
         }
 
         if (size >= CTL_VALUE_MAX) {
-            fprintf(stderr, "usherctl: %s is too long\n", name);
+            fprintf(stderr, "usherctl: %s is too long\n"
+                    "hint: A value has at most 16 MB.\n", name);
             free(data);
             return NULL;
         }
@@ -258,7 +266,8 @@ ctl_args_slurp(const char *name, FILE *in)
     }
 
     if (memchr(data, '\0', len) != NULL) {
-        fprintf(stderr, "usherctl: %s holds a NUL\n", name);
+        fprintf(stderr, "usherctl: %s holds a NUL\n"
+                "hint: Values are text.\n", name);
         free(data);
         return NULL;
     }

@@ -22,6 +22,8 @@ static size_t ctl_distance(const char *a, const char *b);
 static const char *ctl_nearest(json_t *list, const char *key,
     const char *name);
 static json_t *ctl_function(json_t *catalogue, const char *name);
+static void ctl_expected(const ctl_arg_t *arg, const char *type,
+    ctl_error_t *error);
 static void ctl_verbs(FILE *out, json_t *catalogue, const char *noun);
 static int ctl_nouns(FILE *out, json_t *catalogue);
 static void ctl_function_help(json_t *function);
@@ -202,6 +204,93 @@ ctl_catalogue_help(json_t *catalogue, ctl_command_t *cmd)
     (void) ctl_catalogue_find(catalogue, cmd);
 
     return CTL_USAGE;
+}
+
+
+void
+ctl_catalogue_blame(json_t *function, ctl_command_t *cmd, ctl_db_t *db,
+    ctl_error_t *error)
+{
+    int          i;
+    size_t       n;
+    json_t      *list, *arg;
+    const char  *type;
+
+    if (strncmp(error->sqlstate, "22", 2) != 0) {
+        return;
+    }
+
+    list = json_object_get(function, "arguments");
+
+    for (i = 0; i < cmd->nargs; i++) {
+
+        json_array_foreach(list, n, arg) {
+            type = ctl_text(arg, "type");
+
+            if (strcmp(ctl_text(arg, "name"), cmd->args[i].name) == 0
+                && !ctl_db_reads(db, type, cmd->args[i].value))
+            {
+                ctl_expected(&cmd->args[i], type, error);
+                return;
+            }
+        }
+    }
+}
+
+
+static void
+ctl_expected(const ctl_arg_t *arg, const char *type, ctl_error_t *error)
+{
+    int     i;
+    size_t  len;
+
+    static const struct {
+        const char  *type;
+        const char  *is;
+        const char  *as;
+    } kinds[] = {
+        { "timestamp with time zone", "a time", "2026-11-20, '2026-11-20 "
+          "11:50' or '2026-11-20 12:50+01'; it is UTC where it names no zone" },
+        { "interval", "a length of time", "90s, 30min, 2h or '7 days'" },
+        { "integer", "a whole number", "10; at most 2147483647" },
+        { "bigint", "a whole number", "10; at most 9223372036854775807" },
+        { "boolean", "true or false", "true" },
+        { NULL, NULL, NULL }
+    };
+
+    /* it may be a secret, and is not for a terminal */
+
+    if (strcmp(type, "text") == 0) {
+        snprintf(error->message, sizeof(error->message),
+                 "what %s= was given is not UTF-8", arg->name);
+        snprintf(error->hint, sizeof(error->hint),
+                 "Texts are UTF-8; iconv makes it of others.");
+        return;
+    }
+
+    for (i = 0; kinds[i].type != NULL; i++) {
+        if (strcmp(kinds[i].type, type) == 0) {
+            break;
+        }
+    }
+
+    /* whole characters */
+
+    for (len = strnlen(arg->value, 60); len > 0; len--) {
+        if ((arg->value[len] & 0xc0) != 0x80) {
+            break;
+        }
+    }
+
+    snprintf(error->message, sizeof(error->message),
+             "%s=\"%.*s\" is not %s%s", arg->name, (int) len, arg->value,
+             kinds[i].is == NULL ? "of type " : "",
+             kinds[i].is == NULL ? type : kinds[i].is);
+
+    snprintf(error->hint, sizeof(error->hint), "Give %s as in %s=%s.",
+             kinds[i].is == NULL ? "it" : kinds[i].is, arg->name,
+             kinds[i].as == NULL ? "..., in PostgreSQL's form"
+                                 : kinds[i].as);
 }
 
 
@@ -413,7 +502,8 @@ ctl_words(ctl_command_t *cmd, int from, char name[CTL_NAME])
 
         for (p = cmd->words[i]; *p != '\0'; p++) {
             if (len == CTL_NAME - 1) {
-                fprintf(stderr, "usherctl: there is no such command\n");
+                fprintf(stderr, "usherctl: there is no such command\n"
+                        "hint: usherctl --help shows all.\n");
                 return CTL_USAGE;
             }
 

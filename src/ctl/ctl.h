@@ -28,6 +28,7 @@
 #define CTL_OK      0
 #define CTL_ERROR   1    /* the database refused, or cannot be reached */
 #define CTL_USAGE   2    /* the command is wrong: nothing was done */
+#define CTL_BAD     3    /* done, but the answer says that not all is well */
 
 #define CTL_ARGS    64   /* words or arguments of a command */
 
@@ -58,6 +59,7 @@ typedef struct {
     char         message[1024];
     char         hint[1024];
     char         reason[256];  /* what kind of error, with its SQLSTATE */
+    char         sqlstate[6];
 } ctl_error_t;
 
 
@@ -92,6 +94,13 @@ int ctl_catalogue_check(json_t *function, ctl_command_t *cmd);
 /* Help on all, on a noun, or on a function, by the words. */
 int ctl_catalogue_help(json_t *catalogue, ctl_command_t *cmd);
 
+/*
+ * If the database could not read a value, says which and what it should be,
+ * in place of the error.
+ */
+void ctl_catalogue_blame(json_t *function, ctl_command_t *cmd, ctl_db_t *db,
+    ctl_error_t *error);
+
 /* Prints a hint, with functions' names as commands. */
 void ctl_catalogue_hint(json_t *catalogue, const char *hint);
 
@@ -112,6 +121,10 @@ ctl_db_t *ctl_db_open(const char *conninfo, const char *actor,
 char *ctl_db_catalogue(ctl_db_t *db, ctl_error_t *error);
 char *ctl_db_call(ctl_db_t *db, const char *function, const ctl_arg_t *args,
     int nargs, ctl_error_t *error);
+
+/* Whether a value is one of a type, by its name in the catalogue. */
+int ctl_db_reads(ctl_db_t *db, const char *type, const char *value);
+
 void ctl_db_close(ctl_db_t *db);
 
 

@@ -20,10 +20,18 @@ struct ctl_db_s {
 };
 
 
+/* What an error is, and what to do where the server does not say. */
+typedef struct {
+    const char  *state;       /* how its SQLSTATE begins */
+    const char  *name;
+    const char  *hint;
+} ctl_kind_t;
+
+
 static void ctl_db_quiet(void *data, const char *message);
 static void ctl_db_say(char *dst, size_t size, const char *text);
 static void ctl_db_error(ctl_error_t *error, PGconn *conn, PGresult *res);
-static const char *ctl_db_kind(const char *sqlstate);
+static const ctl_kind_t *ctl_db_kind(const char *sqlstate);
 static char *ctl_db_text(PGconn *conn, PGresult *res, ctl_error_t *error);
 static char *ctl_db_statement(PGconn *conn, const char *function,
     const ctl_arg_t *args, int nargs);
@@ -142,6 +150,36 @@ ctl_db_call(ctl_db_t *db, const char *function, const ctl_arg_t *args,
 }
 
 
+/* The type's name is a value here, too: it is looked up, then its number. */
+
+int
+ctl_db_reads(ctl_db_t *db, const char *type, const char *value)
+{
+    int          reads;
+    Oid          types[1];
+    PGresult    *res;
+
+    res = PQexecParams(db->conn, "select pg_catalog.to_regtype($1)::oid", 1,
+                       NULL, &type, NULL, NULL, 0);
+
+    if (PQresultStatus(res) != PGRES_TUPLES_OK || PQgetisnull(res, 0, 0)) {
+        PQclear(res);
+        return 1;
+    }
+
+    types[0] = (Oid) strtoul(PQgetvalue(res, 0, 0), NULL, 10);
+    PQclear(res);
+
+    res = PQexecParams(db->conn, "select $1", 1, types, &value, NULL, NULL,
+                       0);
+
+    reads = (PQresultStatus(res) == PGRES_TUPLES_OK);
+    PQclear(res);
+
+    return reads;
+}
+
+
 void
 ctl_db_close(ctl_db_t *db)
 {
@@ -225,8 +263,9 @@ ctl_db_text(PGconn *conn, PGresult *res, ctl_error_t *error)
 static void
 ctl_db_error(ctl_error_t *error, PGconn *conn, PGresult *res)
 {
-    char        *nl;
-    const char  *text, *sqlstate;
+    char              *nl;
+    const char        *text;
+    const ctl_kind_t  *kind;
 
     memset(error, 0, sizeof(ctl_error_t));
 
@@ -245,46 +284,52 @@ ctl_db_error(ctl_error_t *error, PGconn *conn, PGresult *res)
         nl[-1] = '\0';
     }
 
-    if (res == NULL) {
-        return;
-    }
+    text = (res == NULL) ? NULL : PQresultErrorField(res, PG_DIAG_SQLSTATE);
+
+    ctl_db_say(error->sqlstate, sizeof(error->sqlstate), text);
+
+    kind = ctl_db_kind(error->sqlstate);
+
+    text = (res == NULL) ? NULL : PQresultErrorField(res,
+                                                     PG_DIAG_MESSAGE_HINT);
 
     ctl_db_say(error->hint, sizeof(error->hint),
-               PQresultErrorField(res, PG_DIAG_MESSAGE_HINT));
+               text != NULL ? text : kind->hint);
 
-    sqlstate = PQresultErrorField(res, PG_DIAG_SQLSTATE);
-    if (sqlstate != NULL) {
-        snprintf(error->reason, sizeof(error->reason), "%s (%s)",
-                 ctl_db_kind(sqlstate), sqlstate);
+    if (*error->sqlstate != '\0') {
+        snprintf(error->reason, sizeof(error->reason), "%s (%s)", kind->name,
+                 error->sqlstate);
     }
 }
 
 
 /* US... are the catalogue's own; classes are those of PostgreSQL. */
 
-static const char *
+static const ctl_kind_t *
 ctl_db_kind(const char *sqlstate)
 {
     int  i;
 
-    static const struct {
-        const char  *state;
-        const char  *kind;
-    } kinds[] = {
-        { "US400", "bad argument" },
-        { "US403", "not allowed" },
-        { "US404", "not found" },
-        { "US409", "conflict" },
-        { "42501", "not allowed" },
-        { "08", "connection" },
-        { "22", "bad argument" },
-        { "23", "constraint" },
-        { "28", "not allowed" },
-        { "40", "try again" },
-        { "53", "server is short of something" },
-        { "55", "busy" },
-        { "57", "server is going down, or was asked to stop" },
-        { NULL, "error" }
+    static const char  log[] = "The server's log says more.";
+    static const char  later[] = "Nothing was done; try again.";
+    static const char  help[] = "--help shows what the arguments may be.";
+
+    static const ctl_kind_t  kinds[] = {
+        { "US400", "bad argument", help },
+        { "US403", "not allowed", log },
+        { "US404", "not found", log },
+        { "US409", "conflict", log },
+        { "42501", "not allowed", "Log in as a member of usher_api: that is "
+          "--database, or usherctl.conf." },
+        { "08", "connection", "Whether it was done is not known: look first." },
+        { "22", "bad argument", help },
+        { "23", "constraint", help },
+        { "28", "not allowed", log },
+        { "40", "try again", later },
+        { "53", "server is short of something", log },
+        { "55", "busy", later },
+        { "57", "server is going down, or was asked to stop", later },
+        { NULL, "error", log }
     };
 
     for (i = 0; kinds[i].state != NULL; i++) {
@@ -293,7 +338,7 @@ ctl_db_kind(const char *sqlstate)
         }
     }
 
-    return kinds[i].kind;
+    return &kinds[i];
 }
 
 

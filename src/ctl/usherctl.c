@@ -212,6 +212,7 @@ ctl_call(ctl_command_t *cmd, ctl_db_t *db, json_t *catalogue)
                        cmd->args, cmd->nargs, &error);
 
     if (text == NULL) {
+        ctl_catalogue_blame(function, cmd, db, &error);
         return ctl_failed(catalogue, &error);
     }
 
@@ -222,28 +223,25 @@ ctl_call(ctl_command_t *cmd, ctl_db_t *db, json_t *catalogue)
 }
 
 
+/* An answer may say of itself that it is no good news: "ok": false. */
+
 static int
 ctl_print(ctl_command_t *cmd, const char *text)
 {
+    int              rc;
     json_t          *value;
     json_error_t     wrong;
     struct winsize   size;
 
+    value = json_loads(text, JSON_DECODE_ANY, &wrong);
+    rc = json_is_false(json_object_get(value, "ok")) ? CTL_BAD : CTL_OK;
+
     /* The database's own text is the most exact. */
 
-    if (cmd->json && !isatty(STDOUT_FILENO)) {
+    if (value == NULL || (cmd->json && !isatty(STDOUT_FILENO))) {
         printf("%s\n", text);
-        return CTL_OK;
-    }
 
-    value = json_loads(text, JSON_DECODE_ANY, &wrong);
-
-    if (value == NULL) {
-        printf("%s\n", text);
-        return CTL_OK;
-    }
-
-    if (cmd->json) {
+    } else if (cmd->json) {
         json_dumpf(value, stdout, JSON_INDENT(2) | JSON_ENCODE_ANY);
         printf("\n");
 
@@ -255,7 +253,7 @@ ctl_print(ctl_command_t *cmd, const char *text)
 
     json_decref(value);
 
-    return CTL_OK;
+    return rc;
 }
 
 
