@@ -20,8 +20,9 @@ $t->nginx(Usher::Drain->conf(
 
 $t->get('/r') for 1 .. 30;
 
-my ($id) = Usher::Drain->new($t)->known;
+my $id;
 
+$t->wait_for(sub { ($id) = Usher::Drain->new($t)->known }, 'registered');
 $t->wait_for(sub { $t->redis_cli('xlen', "usher:ev:$id") > 0 }, 'shipped');
 
 
