@@ -185,7 +185,10 @@ install: all
 	install -D -m 644 conf/usherd.service \
 	    $(DESTDIR)/usr/lib/systemd/system/usherd.service
 	install -D -m 755 util/migrate $(SHARE)/util/migrate
-	install -d $(SHARE)/sql $(DOC)/conf
+	install -D -m 644 conf/usher.sysusers \
+	    $(DESTDIR)/usr/lib/sysusers.d/usher.conf
+	install -d $(SHARE)/sql $(DOC)/conf $(DESTDIR)/etc/usher \
+	    $(DESTDIR)/var/lib/usher
 	install -m 644 sql/*.sql $(SHARE)/sql
 	install -m 644 conf/*.conf conf/README.md $(DOC)/conf
 	install -m 644 README.md CHANGELOG.md LICENSE $(DOC)

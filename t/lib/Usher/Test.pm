@@ -72,6 +72,11 @@ sub new {
 
     delete @ENV{grep { /^(PG|USHER_(ACTOR|DATABASE)$)/ } keys %ENV};
 
+    # nor a locale that is not installed, or a proxy, for loopback
+
+    $ENV{LC_ALL} = 'C.UTF-8';
+    $ENV{no_proxy} = '127.0.0.1,localhost';
+
     my ($uid, $gid) = owner();
     my $dir = File::Temp::mkdtemp('/tmp/usher-XXXXXXXX');
     my $build = $ENV{USHER_BUILD} // 'build';
