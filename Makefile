@@ -175,6 +175,10 @@ static: $(OUT)/static/Makefile
 SHARE      = $(DESTDIR)/usr/share/usher
 DOC        = $(DESTDIR)/usr/share/doc/usher
 
+# what is there keeps the mode that the administrator gave it
+
+KEPT       = $(DESTDIR)/etc/usher $(DESTDIR)/var/lib/usher
+
 install: all
 	install -D -m 644 $(OUT)/$(MODULE) \
 	    $(DESTDIR)/usr/lib/nginx/modules/$(MODULE)
@@ -184,11 +188,11 @@ install: all
 	install -D -m 755 $(OUT)/usherctl $(DESTDIR)/usr/bin/usherctl
 	install -D -m 644 conf/usherd.service \
 	    $(DESTDIR)/usr/lib/systemd/system/usherd.service
-	install -D -m 755 util/migrate $(SHARE)/util/migrate
 	install -D -m 644 conf/usher.sysusers \
 	    $(DESTDIR)/usr/lib/sysusers.d/usher.conf
-	install -d $(SHARE)/sql $(DOC)/conf $(DESTDIR)/etc/usher \
-	    $(DESTDIR)/var/lib/usher
+	for dir in $(KEPT); do [ -d $$dir ] || install -d $$dir; done
+	install -D -m 755 util/migrate $(SHARE)/util/migrate
+	install -d $(SHARE)/sql $(DOC)/conf
 	install -m 644 sql/*.sql $(SHARE)/sql
 	install -m 644 conf/*.conf conf/README.md $(DOC)/conf
 	install -m 644 README.md CHANGELOG.md LICENSE $(DOC)
