@@ -106,7 +106,7 @@ usherd_flush_careful(usherd_flush_t *f, unsigned slot)
         usherd_self->flush_rows -= f->npoison;
         usherd_add(flush_quarantined, f->npoison);
         usherd_log(USHERD_LOG_ERROR, "slot %s: %u lines put into quarantine, "
-                   "the first for: %s; see usherctl journal quarantine",
+                   "the first for: %s; see usherctl quarantine list",
                    s->id, f->npoison, f->poison[0].reason);
     }
 
