@@ -7,7 +7,6 @@
 
 #include "ngx_http_usher_redis.h"
 
-
 #include <hiredis/sds.h>
 
 
@@ -156,9 +155,9 @@ ngx_http_usher_redis_format(ngx_http_usher_redis_t *rc, ngx_uint_t argc,
 
 
 /*
- * Writes what hiredis holds, and after it the tail from where it lies.  At
- * 64 KB an entry, each copy on the way costs a tenth of what an event may,
- * and the heap that grows and shrinks for it costs page faults.
+ * Writes what hiredis holds, and after it the tail from where it lies.  An
+ * entry has 64 KB: hiredis would copy them, into a buffer that is allocated
+ * and freed for each.
  */
 
 static void
@@ -170,6 +169,15 @@ ngx_http_usher_redis_tail(ngx_http_usher_redis_t *rc, ngx_str_t *tail)
     redisContext  *c;
 
     c = &rc->ac->c;
+
+    if (c->err) {
+
+        /* hiredis had no memory for the command: it must not go without */
+
+        ngx_http_usher_redis_drop(rc, "was to be sent more than memory holds");
+        return;
+    }
+
     held = sdslen(c->obuf);
 
     iov[0].iov_base = c->obuf;
