@@ -21,7 +21,7 @@
  *     _ship.c             window, pipeline, replies
  *     _ship_entry.c       entries
  *     _ship_ack.c         acknowledgements, repair of streams
- *     _ship_fork.c        lines above a fork
+ *     _ship_fork.c        lines above a fork, in threads
  *
  * Positions of a slot, each at most the next:
  *
@@ -56,7 +56,12 @@
 #define NGX_HTTP_USHER_READ_SIZE     (256 * 1024)    /* bytes of a read */
 #define NGX_HTTP_USHER_TOUCH         (1024 * 1024)   /* bytes kept populated
                                                         ahead of the lines */
-#define NGX_HTTP_USHER_LEFT          "left"          /* file: not adopted */
+
+/* Files of a slot, beside its lock and its segments. */
+#define NGX_HTTP_USHER_LEFT          "left"      /* not to be adopted */
+#define NGX_HTTP_USHER_MOVED         "moved"     /* of a forked slot */
+#define NGX_HTTP_USHER_ORIGIN        "origin"    /* the forked slot's name */
+
 #define NGX_HTTP_USHER_CHECK_MAX     30000           /* msec between checks */
 
 /* Segments left unsynced before a sync takes the whole file system. */
@@ -201,6 +206,32 @@ typedef struct {
 } ngx_http_usher_remove_t;
 
 
+/* Moves what lies above a fork, a segment at a time, to slots of their own. */
+typedef struct {
+    ngx_http_usher_task_t  task;       /* first */
+    ngx_http_usher_read_t  *read;      /* what; not at work itself */
+    ngx_http_usher_spare_t  spare;     /* the new slot's segment */
+    int                  parent;       /* of the journal; closed by the task */
+    uint64_t             from;
+    uint64_t             moved;        /* result: all below is elsewhere */
+    uint64_t             lost;         /* result: bytes that were corrupt */
+    uint64_t             chain;        /* of the new slot, so far */
+    ngx_err_t            err;
+    unsigned             durable:1;    /* sync each step */
+    unsigned             made:1;       /* result: there is a new slot */
+} ngx_http_usher_fork_t;
+
+
+/* The file "moved" of a forked slot. */
+typedef struct {
+    uint64_t             from;         /* all below is in other slots */
+    uint64_t             end;          /* and below this, if slot is there */
+    u_char               slot[USHER_SLOT_ID];
+    uint32_t             named;        /* 1: slot has a meaning */
+    uint32_t             crc;          /* CRC-32C of all fields above */
+} ngx_http_usher_moved_t;
+
+
 struct ngx_http_usher_slot_s {
     ngx_queue_t          queue;        /* of journal->slots */
     ngx_http_usher_journal_t  *journal;
@@ -232,9 +263,6 @@ struct ngx_http_usher_slot_s {
     ngx_msec_t           delay;        /* of the next retry */
     ngx_msec_t           done;         /* adopted: acked to the end since */
 
-    uint64_t             moved;        /* forked: end of its lines in own */
-    ngx_uint_t           generation;   /* forked: the own slot meant there */
-
     ngx_uint_t           refs;         /* replies and tasks */
     ngx_uint_t           failures;     /* of reading, in a row */
 
@@ -250,6 +278,7 @@ struct ngx_http_usher_slot_s {
     unsigned             beyond:1;     /* PostgreSQL has more than we do */
     unsigned             ended:1;      /* end entry was queued */
     unsigned             forked:1;
+    unsigned             stuck:1;      /* forked: said that it cannot move */
     unsigned             closing:1;    /* adopted: being removed */
     unsigned             gone:1;       /* free it when refs is 0 */
     unsigned             stopped:1;    /* insane: reported, left alone */
@@ -258,6 +287,9 @@ struct ngx_http_usher_slot_s {
 
     ngx_http_usher_read_t   read;
     ngx_http_usher_remove_t  remove;
+    ngx_http_usher_fork_t   fork;
+    char                 origin[USHER_SLOT_TEXT + 1];
+                                       /* forked slot it was made of, or "" */
 };
 
 
@@ -337,8 +369,10 @@ typedef struct {
     ngx_http_usher_seg_t   *segs;
     ngx_uint_t              nsegs;
     ngx_uint_t              nends;      /* segs whose own end is known */
-    uint64_t                moved;      /* fork: re-appended up to here */
+    uint64_t                moved;      /* forked: up to here elsewhere */
+    char                    origin[USHER_SLOT_TEXT + 1];
     ngx_err_t               err;        /* why it cannot be read */
+    unsigned                forked:1;
     unsigned                unclear:1;  /* lines at its end, nobody knows
                                            which */
 } ngx_http_usher_found_t;
@@ -420,6 +454,12 @@ void ngx_http_usher_segment_touch(ngx_http_usher_journal_t *j);
 void ngx_http_usher_segment_touched(ngx_http_usher_journal_t *j);
 void ngx_http_usher_segment_unmap(ngx_http_usher_map_t *map, uint64_t size);
 void ngx_http_usher_segment_remove(void *data, ngx_log_t *log);
+ngx_int_t ngx_http_usher_segment_draft(int parent,
+    ngx_http_usher_spare_t *sp, int *lock);
+ngx_int_t ngx_http_usher_segment_publish(int parent,
+    ngx_http_usher_spare_t *sp);
+void ngx_http_usher_segment_discard(int parent, ngx_http_usher_spare_t *sp);
+void ngx_http_usher_segment_discard_files(int dir);
 ngx_int_t ngx_http_usher_pread(int fd, void *buf, size_t size, off_t offset);
 
 /* _journal_sync.c */
@@ -432,6 +472,9 @@ void ngx_http_usher_sync_fail(ngx_http_usher_journal_t *j);
 
 /* _journal_read.c */
 ngx_int_t ngx_http_usher_read_start(ngx_http_usher_slot_t *s);
+ngx_int_t ngx_http_usher_read_prepare(ngx_http_usher_slot_t *s);
+void ngx_http_usher_read_segment(ngx_http_usher_read_t *rd);
+ngx_uint_t ngx_http_usher_read_lines(u_char *p, size_t len);
 ngx_int_t ngx_http_usher_read_first(int fd, uint64_t size,
     const u_char id[USHER_SLOT_ID], usher_seal_t *seal);
 ngx_int_t ngx_http_usher_read_end(int fd, uint64_t base, uint64_t size,
@@ -476,9 +519,9 @@ void ngx_http_usher_ack_finish(ngx_http_usher_slot_t *s, ngx_uint_t *hurry);
 
 /* _ship_fork.c */
 void ngx_http_usher_fork_start(ngx_http_usher_slot_t *s, uint64_t position);
-ngx_int_t ngx_http_usher_fork_move(ngx_http_usher_slot_t *s,
-    ngx_http_usher_entry_t *e);
-void ngx_http_usher_fork_finish(ngx_http_usher_slot_t *s);
+void ngx_http_usher_fork_pump(ngx_http_usher_slot_t *s);
+ngx_int_t ngx_http_usher_fork_found(int parent, ngx_http_usher_found_t *f);
+ngx_uint_t ngx_http_usher_fork_held(ngx_http_usher_slot_t *s);
 
 
 #endif /* _NGX_HTTP_USHER_JOURNAL_H_INCLUDED_ */

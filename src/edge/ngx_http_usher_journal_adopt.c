@@ -175,14 +175,15 @@ ngx_http_usher_adopt_slot(ngx_http_usher_journal_t *j,
         s->acked = s->shipped = s->segs[0].base;
     }
 
-    if (f->moved != 0) {
+    if (f->forked) {
 
         /* its owner died while it moved what lies above a fork */
 
         s->forked = 1;
-        s->known = 1;
         s->acked = s->shipped = ngx_min(f->moved, s->end);
     }
+
+    ngx_memcpy(s->origin, f->origin, sizeof(s->origin));
 
     if (f->unclear) {
         s->unclear = 1;

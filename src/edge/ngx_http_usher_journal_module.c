@@ -452,9 +452,15 @@ ngx_http_usher_journal_close(ngx_http_usher_journal_t *j)
         s = ngx_queue_data(q, ngx_http_usher_slot_t, queue);
         s->gone = 1;
 
-        /* now: replies that would release it do not come any more */
+        /*
+         * now: replies that would release it do not come any more; but one
+         * whose lines a thread still moves is nobody else's yet
+         */
 
-        if (s->lock != -1) {
+        if (s->lock != -1
+            && (!s->fork.task.active
+                || __atomic_load_n(&s->fork.task.finished, __ATOMIC_ACQUIRE)))
+        {
             (void) close(s->lock);
             s->lock = -1;
         }

@@ -44,7 +44,6 @@ static ngx_int_t ngx_http_usher_read_tail(ngx_http_usher_read_t *rd, int fd,
     uint64_t pos);
 static usher_seal_t *ngx_http_usher_read_nth(ngx_http_usher_seals_t *seals,
     uint64_t i);
-static ngx_uint_t ngx_http_usher_read_lines(u_char *p, size_t len);
 static ngx_int_t ngx_http_usher_read_sealed(int fd, uint64_t base,
     usher_seal_t *seal, const u_char id[USHER_SLOT_ID], u_char *buf);
 
@@ -53,6 +52,25 @@ static ngx_int_t ngx_http_usher_read_sealed(int fd, uint64_t base,
 
 ngx_int_t
 ngx_http_usher_read_start(ngx_http_usher_slot_t *s)
+{
+    ngx_int_t  rc;
+
+    rc = ngx_http_usher_read_prepare(s);
+
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    return ngx_http_usher_task_post(s->journal, &s->read.task, s,
+                                    ngx_http_usher_read_work,
+                                    ngx_http_usher_read_done);
+}
+
+
+/* NGX_AGAIN: it is at work. */
+
+ngx_int_t
+ngx_http_usher_read_prepare(ngx_http_usher_slot_t *s)
 {
     ngx_http_usher_seg_t   *seg;
     ngx_http_usher_read_t  *rd;
@@ -85,9 +103,7 @@ ngx_http_usher_read_start(ngx_http_usher_slot_t *s)
     rd->current = 0;
     rd->skip = (s->failures >= NGX_HTTP_USHER_READ_TRIES);
 
-    return ngx_http_usher_task_post(s->journal, &rd->task, s,
-                                    ngx_http_usher_read_work,
-                                    ngx_http_usher_read_done);
+    return NGX_OK;
 }
 
 
@@ -148,6 +164,17 @@ ngx_http_usher_read_work(void *data, ngx_log_t *log)
 {
     ngx_http_usher_read_t *rd = data;
 
+    ngx_http_usher_read_segment(rd);
+
+    __atomic_store_n(&rd->task.finished, 1, __ATOMIC_RELEASE);
+}
+
+
+/* The next entries; none, and rd->err, if they cannot be read. */
+
+void
+ngx_http_usher_read_segment(ngx_http_usher_read_t *rd)
+{
     int   fd;
     char  name[NGX_HTTP_USHER_SEG_NAME];
 
@@ -156,7 +183,7 @@ ngx_http_usher_read_work(void *data, ngx_log_t *log)
 
     if (rd->seg.corrupt) {
         ngx_http_usher_read_hole(rd, rd->from, rd->seg.end, rd->next_chain);
-        goto done;
+        return;
     }
 
     ngx_http_usher_segment_name(name, rd->seg.sequence);
@@ -165,16 +192,12 @@ ngx_http_usher_read_work(void *data, ngx_log_t *log)
 
     if (fd == -1) {
         rd->err = ngx_errno;
-        goto done;
+        return;
     }
 
     ngx_http_usher_read_entries(rd, fd);
 
     (void) close(fd);
-
-done:
-
-    __atomic_store_n(&rd->task.finished, 1, __ATOMIC_RELEASE);
 }
 
 
@@ -473,7 +496,7 @@ ngx_http_usher_read_tail(ngx_http_usher_read_t *rd, int fd, uint64_t pos)
 }
 
 
-static ngx_uint_t
+ngx_uint_t
 ngx_http_usher_read_lines(u_char *p, size_t len)
 {
     u_char      *last;

@@ -158,8 +158,7 @@ ngx_http_usher_scan_size(int dir)
 static void
 ngx_http_usher_scan_litter(ngx_http_usher_scan_t *scan, const char *name)
 {
-    int   dir, lock;
-    char  first[NGX_HTTP_USHER_SEG_NAME];
+    int  dir, lock;
 
     dir = openat(scan->dir, name, O_RDONLY|O_DIRECTORY|O_CLOEXEC|O_NOFOLLOW);
 
@@ -172,9 +171,7 @@ ngx_http_usher_scan_litter(ngx_http_usher_scan_t *scan, const char *name)
     if (lock != -1) {
 
         if (flock(lock, LOCK_EX|LOCK_NB) == 0) {
-            ngx_http_usher_segment_name(first, 1);
-            (void) unlinkat(dir, first, 0);
-            (void) unlinkat(dir, "lock", 0);
+            ngx_http_usher_segment_discard_files(dir);
             (void) unlinkat(scan->dir, name, AT_REMOVEDIR);
         }
 
@@ -189,7 +186,6 @@ static ngx_int_t
 ngx_http_usher_scan_lock(ngx_http_usher_scan_t *scan, const char *name,
     ngx_http_usher_found_t *f, ngx_log_t *log)
 {
-    int          fd;
     struct stat  mine, theirs;
 
     f->lock = openat(f->dir, "lock", O_RDWR|O_CLOEXEC|O_NOFOLLOW);
@@ -226,19 +222,9 @@ ngx_http_usher_scan_lock(ngx_http_usher_scan_t *scan, const char *name,
         goto declined;
     }
 
-    fd = openat(f->dir, "moved", O_RDONLY|O_CLOEXEC|O_NOFOLLOW);
-
-    if (fd != -1) {
-        if (ngx_http_usher_pread(fd, &f->moved, sizeof(uint64_t), 0)
-            != NGX_OK)
-        {
-            f->moved = 0;
-        }
-
-        (void) close(fd);
-    }
-
-    if (ngx_http_usher_scan_read(scan, f) == NGX_OK) {
+    if (ngx_http_usher_fork_found(scan->dir, f) == NGX_OK
+        && ngx_http_usher_scan_read(scan, f) == NGX_OK)
+    {
         return NGX_OK;
     }
 

@@ -2,7 +2,7 @@
 /*
  * ngx_http_usher_journal_segment.c - files of segments.
  *
- * All of this runs in threads (the first segment of a slot excepted) and
+ * All of this runs in threads (the first segment of an own slot excepted) and
  * touches nothing but its task.  A segment is allocated, mapped and populated
  * before the loop sees it, so that an append never meets a page fault, and
  * never a full disk: fallocate() has taken the blocks.  Where the file
@@ -14,8 +14,11 @@
 #include "ngx_http_usher_journal.h"
 
 #include <dirent.h>
+#include <sys/file.h>
 #include <sys/vfs.h>
 
+
+#define NGX_HTTP_USHER_DRAFT     (USHER_SLOT_TEXT + 8)
 
 #define NGX_HTTP_USHER_BTRFS     0x9123683e
 #define NGX_HTTP_USHER_ZFS       0x2fc12fc1
@@ -32,6 +35,8 @@ static ngx_int_t ngx_http_usher_segment_allocate(ngx_http_usher_spare_t *sp,
 static ngx_int_t ngx_http_usher_segment_zeros(int fd, uint64_t size);
 static ngx_int_t ngx_http_usher_segment_first(u_char *map, uint64_t size);
 static ngx_int_t ngx_http_usher_segment_populate(u_char *map, uint64_t size);
+static void ngx_http_usher_segment_draft_name(char name[NGX_HTTP_USHER_DRAFT],
+    const u_char id[USHER_SLOT_ID]);
 static void ngx_http_usher_segment_touch_work(void *data, ngx_log_t *log);
 static void ngx_http_usher_segment_touch_done(void *self);
 
@@ -398,9 +403,114 @@ ngx_http_usher_segment_remove(void *data, ngx_log_t *log)
 
     /* the lock last: until then nobody takes it for a slot left behind */
 
-    (void) unlinkat(rm->dir, "moved", 0);
+    (void) unlinkat(rm->dir, NGX_HTTP_USHER_MOVED ".new", 0);
+    (void) unlinkat(rm->dir, NGX_HTTP_USHER_MOVED, 0);
+    (void) unlinkat(rm->dir, NGX_HTTP_USHER_ORIGIN, 0);
     (void) unlinkat(rm->dir, "lock", 0);
     (void) unlinkat(rm->parent, rm->name, AT_REMOVEDIR);
+}
+
+
+/*
+ * A slot in the making: its directory, under a name that is none, its lock
+ * and its first segment.  The caller gives id, size and boot.
+ */
+
+ngx_int_t
+ngx_http_usher_segment_draft(int parent, ngx_http_usher_spare_t *sp,
+    int *lock)
+{
+    char  name[NGX_HTTP_USHER_DRAFT];
+
+    ngx_http_usher_segment_draft_name(name, sp->id);
+
+    sp->dir = -1;
+    sp->sequence = 1;
+    sp->recycle = 0;
+
+    if (mkdirat(parent, name, 0700) == -1) {
+        return NGX_ERROR;
+    }
+
+    sp->dir = openat(parent, name, O_RDONLY|O_DIRECTORY|O_CLOEXEC);
+
+    if (sp->dir == -1) {
+        return NGX_ERROR;
+    }
+
+    *lock = openat(sp->dir, "lock", O_RDWR|O_CREAT|O_CLOEXEC, 0600);
+
+    if (*lock == -1 || flock(*lock, LOCK_EX|LOCK_NB) == -1) {
+        return NGX_ERROR;
+    }
+
+    ngx_http_usher_segment_make(sp, ngx_cycle->log);
+
+    if (sp->err != 0) {
+        ngx_set_errno(sp->err);
+        return NGX_ERROR;
+    }
+
+    return NGX_OK;
+}
+
+
+/* From here on it is a slot. */
+
+ngx_int_t
+ngx_http_usher_segment_publish(int parent, ngx_http_usher_spare_t *sp)
+{
+    char  name[NGX_HTTP_USHER_DRAFT], text[USHER_SLOT_TEXT + 1];
+
+    ngx_http_usher_segment_draft_name(name, sp->id);
+    usher_slot_text(sp->id, text);
+
+    return renameat(parent, name, parent, text) == 0 ? NGX_OK : NGX_ERROR;
+}
+
+
+/* Descriptors are the caller's. */
+
+void
+ngx_http_usher_segment_discard(int parent, ngx_http_usher_spare_t *sp)
+{
+    char  name[NGX_HTTP_USHER_DRAFT];
+
+    ngx_http_usher_segment_draft_name(name, sp->id);
+    ngx_http_usher_segment_unmap(&sp->map, sp->size);
+
+    if (sp->dir != -1) {
+        ngx_http_usher_segment_discard_files(sp->dir);
+    }
+
+    (void) unlinkat(parent, name, AT_REMOVEDIR);
+}
+
+
+/* The lock last: until then nobody takes it for one left behind. */
+
+void
+ngx_http_usher_segment_discard_files(int dir)
+{
+    char  first[NGX_HTTP_USHER_SEG_NAME];
+
+    ngx_http_usher_segment_name(first, 1);
+
+    (void) unlinkat(dir, first, 0);
+    (void) unlinkat(dir, NGX_HTTP_USHER_ORIGIN ".new", 0);
+    (void) unlinkat(dir, NGX_HTTP_USHER_ORIGIN, 0);
+    (void) unlinkat(dir, "lock", 0);
+}
+
+
+static void
+ngx_http_usher_segment_draft_name(char name[NGX_HTTP_USHER_DRAFT],
+    const u_char id[USHER_SLOT_ID])
+{
+    char  text[USHER_SLOT_TEXT + 1];
+
+    usher_slot_text(id, text);
+    (void) snprintf(name, NGX_HTTP_USHER_DRAFT, ".new-%s", text);
 }
 
 

@@ -4,8 +4,8 @@
  *
  * A slot is a directory with a lock and segments.  It is made under another
  * name and moved to its own when it is locked and holds a segment, so that
- * no scan ever finds a half-made one.  Its creator holds the flock for as
- * long as it lives; whoever gets it adopts the slot.
+ * no scan ever finds a half-made one (_journal_segment.c).  Its creator holds
+ * the flock for as long as it lives; whoever gets it adopts the slot.
  *
  * The next segment is made ahead by a thread.  If it is not there when the
  * current one is full, the size is reached, or the disk is slower than the
@@ -15,7 +15,6 @@
 
 #include "ngx_http_usher_journal.h"
 
-#include <sys/file.h>
 #include <sys/random.h>
 
 
@@ -216,65 +215,32 @@ static ngx_int_t
 ngx_http_usher_slot_make(ngx_http_usher_journal_t *j,
     ngx_http_usher_slot_t *s, ngx_http_usher_spare_t *sp)
 {
-    char       name[USHER_SLOT_TEXT + 8], first[NGX_HTTP_USHER_SEG_NAME];
+    ngx_int_t  rc;
     ngx_err_t  err;
 
-    (void) snprintf(name, sizeof(name), ".new-%s", s->text);
-
-    if (mkdirat(j->dir, name, 0700) == -1) {
-        return NGX_ERROR;
-    }
-
-    s->dir = openat(j->dir, name, O_RDONLY|O_DIRECTORY|O_CLOEXEC);
-
-    if (s->dir == -1) {
-        goto failed;
-    }
-
-    s->lock = openat(s->dir, "lock", O_RDWR|O_CREAT|O_CLOEXEC, 0600);
-
-    if (s->lock == -1 || flock(s->lock, LOCK_EX|LOCK_NB) == -1) {
-        goto failed;
-    }
-
-    sp->dir = s->dir;
     sp->size = s->segment;
-    sp->sequence = 1;
     sp->boot = ngx_http_usher_boot();
     ngx_memcpy(sp->id, s->id, USHER_SLOT_ID);
 
-    ngx_http_usher_segment_make(sp, ngx_cycle->log);
+    rc = ngx_http_usher_segment_draft(j->dir, sp, &s->lock);
 
-    if (sp->err != 0) {
-        ngx_set_errno(sp->err);
-        goto failed;
+    s->dir = sp->dir;
+
+    if (rc == NGX_OK) {
+
+        /* an adopter may find it from here on */
+
+        usher_segment_start((usher_segment_t *) sp->map.map, 0, 0);
+        rc = ngx_http_usher_segment_publish(j->dir, sp);
     }
 
-    /* an adopter may find it from here on */
-
-    usher_segment_start((usher_segment_t *) sp->map.map, 0, 0);
-
-    if (renameat(j->dir, name, j->dir, s->text) == 0) {
-        return NGX_OK;
+    if (rc != NGX_OK) {
+        err = ngx_errno;
+        ngx_http_usher_segment_discard(j->dir, sp);
+        ngx_set_errno(err);
     }
 
-failed:
-
-    err = ngx_errno;
-
-    ngx_http_usher_segment_unmap(&sp->map, s->segment);
-
-    if (s->dir != -1) {
-        ngx_http_usher_segment_name(first, 1);
-        (void) unlinkat(s->dir, first, 0);
-        (void) unlinkat(s->dir, "lock", 0);
-    }
-
-    (void) unlinkat(j->dir, name, AT_REMOVEDIR);
-
-    ngx_set_errno(err);
-
-    return NGX_ERROR;
+    return rc;
 }
 
 
@@ -633,9 +599,15 @@ ngx_http_usher_slot_trim(ngx_http_usher_slot_t *s, ngx_uint_t hurry)
     for (n = 0; n + 1 < s->nsegs; n++) {
         seg = &s->segs[n];
 
-        if (seg->end > s->acked || seg->end > s->shipped
-            || seg->acked == 0
-            || now - seg->acked < s->journal->conf->retain)
+        if (seg->end > s->acked || seg->end > s->shipped) {
+            break;
+        }
+
+        /* what lay above a fork is kept where it is now */
+
+        if (!s->forked
+            && (seg->acked == 0
+                || now - seg->acked < s->journal->conf->retain))
         {
             break;
         }

@@ -228,6 +228,11 @@ ngx_http_usher_ship_idle(ngx_http_usher_journal_t *j)
             continue;
         }
 
+        if (s->forked) {
+            (void) ngx_http_usher_ship_pump(s);
+            continue;
+        }
+
         if (j->redis == NULL || !ngx_http_usher_redis_ready(j->redis)) {
             continue;
         }
@@ -275,14 +280,12 @@ ngx_http_usher_ship_pump(ngx_http_usher_slot_t *s)
         }
 
         if (s->forked) {
+            ngx_http_usher_fork_pump(s);
+            return 0;
+        }
 
-            if (s->shipped >= s->end) {
-                ngx_http_usher_fork_finish(s);
-                return 0;
-            }
-
-        } else if (j->redis == NULL || !s->known || !s->checked || s->foreign
-                   || !ngx_http_usher_redis_ready(j->redis))
+        if (j->redis == NULL || !s->known || !s->checked || s->foreign
+            || !ngx_http_usher_redis_ready(j->redis))
         {
             return 0;
         }
@@ -304,17 +307,9 @@ ngx_http_usher_ship_pump(ngx_http_usher_slot_t *s)
             return (rc == NGX_ERROR);
         }
 
-        if (s->forked) {
-            rc = ngx_http_usher_fork_move(s, &e);
-
-        } else if (ngx_http_usher_ship_closed(s, &e)) {
-            return 1;
-
-        } else {
-            rc = ngx_http_usher_ship_entry(s, &e);
-        }
-
-        if (rc != NGX_OK) {
+        if (ngx_http_usher_ship_closed(s, &e)
+            || ngx_http_usher_ship_entry(s, &e) != NGX_OK)
+        {
             return 1;
         }
     }

@@ -565,6 +565,10 @@ ngx_http_usher_ack_finish(ngx_http_usher_slot_t *s, ngx_uint_t *hurry)
         *hurry = 0;
     }
 
+    if (ngx_http_usher_fork_held(s)) {
+        return;
+    }
+
     if (ngx_http_usher_ack_info(s, ngx_http_usher_ack_finished) == NGX_OK) {
         s->checking = 1;
     }

@@ -30,7 +30,7 @@ ngx_http_usher_ship_next(ngx_http_usher_slot_t *s, ngx_http_usher_entry_t *e)
 
     if (s->shipped >= s->end) {
 
-        if (!s->adopted || s->ended || s->forked) {
+        if (!s->adopted || s->ended) {
             return NGX_DONE;
         }
 

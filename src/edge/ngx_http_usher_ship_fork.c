@@ -2,28 +2,52 @@
 /*
  * ngx_http_usher_ship_fork.c - a slot with two histories.
  *
+ * DESIGN
+ *
  * usherd found that what PostgreSQL has of a slot is not what this process
  * ships: a copy of the slot, or an older state of the machine, was shipped
- * by another.  Both agree up to the fork.  What lies above it here is
- * appended again, line by line, to this process's own slot, and the forked
- * one goes.
+ * by another.  Both agree up to the fork.  What lies above it here is moved
+ * to slots of their own, a segment at a time, and the forked one goes.
  *
- * How far that came is kept in a file of the slot, "moved", so that an
- * adopter goes on where this process died.  It is written once per entry: a
- * process that is killed within one leaves up to 64 KB of lines there twice.
+ * A thread makes each of them whole, with the lines sealed anew, under a name
+ * that is not a slot's.  Then, each step on disk before the next one:
+ *
+ *     1. the file "moved" of the forked slot says up to where lines are
+ *        elsewhere already, names the new slot and up to where it goes
+ *     2. the new slot gets its name: its lines are there
+ *     3. "moved" says that all of that is elsewhere
+ *
+ * Whoever adopts the forked slot looks whether the slot that "moved" names is
+ * there, so that no line is lost or comes twice wherever its process died.
+ * The new slot has no owner; it is shipped by whoever finds it, and not
+ * retired as long as "moved" names it: its file "origin" says whom to ask.
+ *
+ * A moved segment of the forked slot is removed at once.  So this takes the
+ * room of one segment, and does not ask whether the journal is full.
  */
 
 
 #include "ngx_http_usher_journal.h"
 
-
-/* A way back to sleep when the journal is full, msec. */
-#define NGX_HTTP_USHER_FORK_DELAY  500
+#include <sys/random.h>
 
 
-static void ngx_http_usher_fork_mark(ngx_http_usher_slot_t *s);
+static void ngx_http_usher_fork_work(void *data, ngx_log_t *log);
+static void ngx_http_usher_fork_done(void *self);
+static void ngx_http_usher_fork_failed(ngx_http_usher_slot_t *s);
+static void ngx_http_usher_fork_finish(ngx_http_usher_slot_t *s);
 static void ngx_http_usher_fork_ignore(void *data,
     ngx_http_usher_reply_t *reply);
+static ngx_int_t ngx_http_usher_fork_lines(ngx_http_usher_fork_t *fork);
+static ngx_int_t ngx_http_usher_fork_append(ngx_http_usher_fork_t *fork,
+    u_char *p, size_t len);
+static ngx_int_t ngx_http_usher_fork_publish(ngx_http_usher_fork_t *fork);
+static ngx_int_t ngx_http_usher_fork_mark(ngx_http_usher_fork_t *fork,
+    uint64_t from, ngx_uint_t named);
+static ngx_int_t ngx_http_usher_fork_file(int dir, const char *name,
+    void *data, size_t len, ngx_uint_t durable);
+static ngx_int_t ngx_http_usher_fork_read(int dir,
+    ngx_http_usher_moved_t *moved);
 
 
 void
@@ -31,7 +55,7 @@ ngx_http_usher_fork_start(ngx_http_usher_slot_t *s, uint64_t position)
 {
     ngx_log_error(NGX_LOG_CRIT, ngx_cycle->log, 0,
                   "usher journal: slot %s is forked at %uL, %uL bytes above "
-                  "are appended to another", s->text, position,
+                  "are moved to others", s->text, position,
                   s->end - ngx_min(position, s->end));
 
     if (s == s->journal->own) {
@@ -43,98 +67,142 @@ ngx_http_usher_fork_start(ngx_http_usher_slot_t *s, uint64_t position)
     s->epoch++;
     s->acked = s->shipped = ngx_min(position, s->end);
     s->retry = 0;
-
-    if (!s->read.task.active) {
-        s->read.nentries = 0;
-    }
+    s->failures = 0;
 
     ngx_http_usher_ship_window(s);
-    ngx_http_usher_fork_mark(s);
-
-    if (!s->journal->tick.timer_set) {
-        ngx_add_timer(&s->journal->tick, NGX_HTTP_USHER_SHIP_TICK);
-    }
+    ngx_http_usher_fork_pump(s);
 }
 
 
-ngx_int_t
-ngx_http_usher_fork_move(ngx_http_usher_slot_t *s, ngx_http_usher_entry_t *e)
+/* Has the next segment moved, or ends it.  Called each second, too. */
+
+void
+ngx_http_usher_fork_pump(ngx_http_usher_slot_t *s)
 {
-    u_char                    *p, *last, *next, *dst;
+    ngx_http_usher_fork_t     *fork;
     ngx_http_usher_journal_t  *j;
 
     j = s->journal;
+    fork = &s->fork;
 
-    if (e->data == NULL) {
+    if (fork->task.active || fork->task.task.event.active
+        || (s->retry != 0
+            && (ngx_msec_int_t) (s->retry - ngx_current_msec) > 0))
+    {
+        return;
+    }
+
+    if (s->nsegs != 0 && s->shipped < s->segs[0].base) {
         ngx_log_error(NGX_LOG_CRIT, ngx_cycle->log, 0,
                       "usher journal: forked slot %s has a hole from %uL to "
-                      "%uL", s->text, s->shipped, e->end);
+                      "%uL: freed", s->text, s->shipped, s->segs[0].base);
 
         ngx_http_usher_count(journal_holes);
-        s->shipped = e->end;
-        return NGX_OK;
+        s->acked = s->shipped = s->segs[0].base;
     }
 
-    p = e->data + (s->shipped - e->from);
-    last = e->data + (e->end - e->from);
-
-    while (p < last) {
-        next = memchr(p, LF, last - p);
-
-        if (next == NULL) {
-            break;
-        }
-
-        next++;
-        dst = ngx_http_usher_journal_room(next - p);
-
-        if (dst == NULL) {
-            s->retry = ngx_current_msec + NGX_HTTP_USHER_FORK_DELAY;
-            ngx_http_usher_fork_mark(s);
-            return NGX_BUSY;
-        }
-
-        ngx_memcpy(dst, p, next - p);
-        ngx_http_usher_journal_commit(next - p);
-
-        s->moved = j->committed;
-        s->generation = j->generation;
-        s->shipped += next - p;
-        p = next;
+    if (s->shipped >= s->end) {
+        ngx_http_usher_fork_finish(s);
+        return;
     }
 
-    s->shipped = e->end;
-    ngx_http_usher_fork_mark(s);
+    if (j->dir == -1 || ngx_http_usher_read_prepare(s) != NGX_OK) {
+        return;
+    }
 
-    return NGX_OK;
+    fork->read = &s->read;
+    fork->from = s->shipped;
+    fork->durable = (j->conf->sync != NGX_HTTP_USHER_SYNC_OFF);
+
+    /* of its own: the loop may close j->dir */
+
+    fork->parent = openat(j->dir, ".", O_RDONLY|O_DIRECTORY|O_CLOEXEC);
+
+    if (fork->parent == -1) {
+        return;
+    }
+
+    if (ngx_http_usher_task_post(j, &fork->task, s, ngx_http_usher_fork_work,
+                                 ngx_http_usher_fork_done)
+        != NGX_OK)
+    {
+        (void) close(fork->parent);
+    }
 }
 
 
 static void
-ngx_http_usher_fork_mark(ngx_http_usher_slot_t *s)
+ngx_http_usher_fork_done(void *self)
 {
-    int  fd;
+    ngx_http_usher_fork_t *fork = self;
 
-    fd = openat(s->dir, "moved", O_WRONLY|O_CREAT|O_CLOEXEC|O_NOFOLLOW,
-                0600);
+    char                    text[USHER_SLOT_TEXT + 1];
+    ngx_http_usher_slot_t  *s;
 
-    if (fd == -1
-        || pwrite(fd, &s->shipped, sizeof(uint64_t), 0) != sizeof(uint64_t))
-    {
-        ngx_log_error(NGX_LOG_ERR, ngx_cycle->log, ngx_errno,
-                      "usher journal: slot %s: \"moved\" cannot be written",
-                      s->text);
+    s = fork->task.slot;
+
+    if (s->gone || s->journal->closing) {
+        return;
     }
 
-    if (fd != -1) {
-        (void) close(fd);
+    if (fork->err != 0) {
+        ngx_http_usher_fork_failed(s);
+        return;
     }
+
+    s->failures = 0;
+    s->stuck = 0;
+    s->retry = 0;
+
+    if (fork->lost != 0) {
+        ngx_log_error(NGX_LOG_CRIT, ngx_cycle->log, 0,
+                      "usher journal: forked slot %s lacks %uL bytes from "
+                      "%uL to %uL: corrupt", s->text, fork->lost, fork->from,
+                      fork->moved);
+
+        ngx_http_usher_count(journal_holes);
+    }
+
+    if (fork->made) {
+        usher_slot_text(fork->spare.id, text);
+        ngx_http_usher_size_add(s->journal, fork->spare.size);
+
+        ngx_log_error(NGX_LOG_NOTICE, ngx_cycle->log, 0,
+                      "usher journal: slot %s has what forked slot %s had "
+                      "from %uL to %uL", text, s->text, fork->from,
+                      fork->moved);
+    }
+
+    s->acked = s->shipped = fork->moved;
+
+    ngx_http_usher_slot_trim(s, 0);
+    ngx_http_usher_fork_pump(s);
 }
 
 
-/* The lines are in the own slot: synced there, the old files may go. */
+static void
+ngx_http_usher_fork_failed(ngx_http_usher_slot_t *s)
+{
+    if (!s->stuck) {
+        s->stuck = 1;
+        ngx_log_error(NGX_LOG_CRIT, ngx_cycle->log, s->fork.err,
+                      "usher journal: what slot %s has above its fork cannot "
+                      "be moved, trying again", s->text);
+    }
 
-void
+    /* what cannot be read is left out in the end, as where it is shipped */
+
+    s->failures += (s->read.err != 0 && s->read.err != NGX_ENOMEM
+                    && s->read.err != NGX_EMFILE
+                    && s->read.err != NGX_ENFILE);
+
+    s->retry = (ngx_current_msec + NGX_HTTP_USHER_IDLE_TICK / 2) | 1;
+}
+
+
+/* All its lines are in other slots. */
+
+static void
 ngx_http_usher_fork_finish(ngx_http_usher_slot_t *s)
 {
     u_char                     key[sizeof(USHER_STREAM_PREFIX)
@@ -144,36 +212,29 @@ ngx_http_usher_fork_finish(ngx_http_usher_slot_t *s)
 
     j = s->journal;
 
-    if (j->own != NULL && s->generation == j->generation
-        && j->synced < s->moved
-        && j->conf->sync != NGX_HTTP_USHER_SYNC_OFF)
+    if (s->unclear || ngx_http_usher_fork_held(s)
+        || j->redis == NULL || !ngx_http_usher_redis_ready(j->redis))
     {
-        j->wanted = ngx_max(j->wanted, s->moved);
-        ngx_http_usher_sync_start(j);
         return;
     }
 
-    if (j->redis != NULL && ngx_http_usher_redis_ready(j->redis)) {
-        ngx_str_set(&argv[0], "HDEL");
-        ngx_str_set(&argv[1], USHER_SLOTS);
-        argv[2].data = (u_char *) s->text;
-        argv[2].len = USHER_SLOT_TEXT;
+    ngx_str_set(&argv[0], "HDEL");
+    ngx_str_set(&argv[1], USHER_SLOTS);
+    argv[2].data = (u_char *) s->text;
+    argv[2].len = USHER_SLOT_TEXT;
 
-        (void) ngx_http_usher_redis_command(j->redis,
-                                            ngx_http_usher_fork_ignore, NULL,
-                                            0, 3, argv);
+    (void) ngx_http_usher_redis_command(j->redis, ngx_http_usher_fork_ignore,
+                                        NULL, 0, 3, argv);
 
-        /* nobody reads it any more: up to a window of memory */
+    /* nobody reads it any more: up to a window of memory */
 
-        ngx_str_set(&argv[0], "DEL");
-        argv[1].data = key;
-        argv[1].len = ngx_sprintf(key, "%s%s", USHER_STREAM_PREFIX, s->text)
-                      - key;
+    ngx_str_set(&argv[0], "DEL");
+    argv[1].data = key;
+    argv[1].len = ngx_sprintf(key, "%s%s", USHER_STREAM_PREFIX, s->text)
+                  - key;
 
-        (void) ngx_http_usher_redis_command(j->redis,
-                                            ngx_http_usher_fork_ignore, NULL,
-                                            0, 2, argv);
-    }
+    (void) ngx_http_usher_redis_command(j->redis, ngx_http_usher_fork_ignore,
+                                        NULL, 0, 2, argv);
 
     ngx_http_usher_adopt_retire(s);
 }
@@ -183,4 +244,388 @@ static void
 ngx_http_usher_fork_ignore(void *data, ngx_http_usher_reply_t *reply)
 {
     /* a forked slot that stays registered is reported, no more */
+}
+
+
+/*
+ * May this slot not go yet?  Not while the forked one that it was made of
+ * would take its lines for not moved without it.
+ */
+
+ngx_uint_t
+ngx_http_usher_fork_held(ngx_http_usher_slot_t *s)
+{
+    int                     dir;
+    ngx_int_t               rc;
+    ngx_http_usher_moved_t  moved;
+
+    if (s->origin[0] == '\0') {
+        return 0;
+    }
+
+    dir = openat(s->journal->dir, s->origin,
+                 O_RDONLY|O_DIRECTORY|O_CLOEXEC|O_NOFOLLOW);
+
+    if (dir == -1) {
+
+        if (ngx_errno != NGX_ENOENT) {
+            return 1;
+        }
+
+        rc = NGX_DECLINED;
+
+    } else {
+        rc = ngx_http_usher_fork_read(dir, &moved);
+        (void) close(dir);
+    }
+
+    if (rc == NGX_ERROR
+        || (rc == NGX_OK && moved.named
+            && ngx_memcmp(moved.slot, s->id, USHER_SLOT_ID) == 0))
+    {
+        return 1;
+    }
+
+    /* nor will it be again */
+
+    s->origin[0] = '\0';
+
+    return 0;
+}
+
+
+/* Threads, below. */
+
+
+/* Is this slot forked, or made of one that is? */
+
+ngx_int_t
+ngx_http_usher_fork_found(int parent, ngx_http_usher_found_t *f)
+{
+    int                     fd;
+    char                    name[USHER_SLOT_TEXT + 1];
+    u_char                  id[USHER_SLOT_ID];
+    ngx_int_t               rc;
+    ngx_http_usher_moved_t  moved;
+
+    fd = openat(f->dir, NGX_HTTP_USHER_ORIGIN, O_RDONLY|O_CLOEXEC);
+
+    if (fd != -1) {
+        if (ngx_http_usher_pread(fd, f->origin, USHER_SLOT_TEXT, 0) != NGX_OK
+            || usher_slot_parse(f->origin, USHER_SLOT_TEXT, id) != 0)
+        {
+            f->origin[0] = '\0';
+        }
+
+        (void) close(fd);
+    }
+
+    rc = ngx_http_usher_fork_read(f->dir, &moved);
+
+    if (rc == NGX_DECLINED) {
+        return NGX_OK;
+    }
+
+    if (rc == NGX_OK) {
+        f->forked = 1;
+        f->moved = moved.from;
+
+        if (!moved.named) {
+            return NGX_OK;
+        }
+
+        usher_slot_text(moved.slot, name);
+
+        if (faccessat(parent, name, F_OK, 0) == 0) {
+            f->moved = moved.end;
+            return NGX_OK;
+        }
+
+        if (ngx_errno == NGX_ENOENT) {
+            return NGX_OK;
+        }
+    }
+
+    f->err = ngx_errno;
+
+    return NGX_ERROR;
+}
+
+
+static void
+ngx_http_usher_fork_work(void *data, ngx_log_t *log)
+{
+    ngx_http_usher_fork_t *fork = data;
+
+    int                      lock;
+    ngx_int_t                rc;
+    ngx_http_usher_spare_t  *sp;
+
+    sp = &fork->spare;
+    lock = -1;
+
+    fork->read->err = 0;
+    fork->err = 0;
+    fork->lost = 0;
+    fork->chain = 0;
+    fork->made = 0;
+
+    sp->size = fork->read->size;
+    sp->boot = ngx_http_usher_boot();
+    sp->dir = -1;
+    sp->map.map = NULL;
+    sp->old.map = NULL;
+    sp->durable = 0;
+
+    rc = (getrandom(sp->id, USHER_SLOT_ID, 0) == USHER_SLOT_ID)
+         ? ngx_http_usher_segment_draft(fork->parent, sp, &lock) : NGX_ERROR;
+
+    if (rc == NGX_OK) {
+        rc = ngx_http_usher_fork_lines(fork);
+    }
+
+    if (rc == NGX_OK) {
+        rc = ngx_http_usher_fork_publish(fork);
+    }
+
+    if (rc != NGX_OK) {
+        fork->err = (ngx_errno != 0) ? ngx_errno : EIO;
+    }
+
+    if (!fork->made) {
+        ngx_http_usher_segment_discard(fork->parent, sp);
+    }
+
+    ngx_http_usher_segment_unmap(&sp->map, sp->size);
+
+    if (lock != -1) {
+        (void) close(lock);
+    }
+
+    if (sp->dir != -1) {
+        (void) close(sp->dir);
+    }
+
+    (void) close(fork->parent);
+
+    __atomic_store_n(&fork->task.finished, 1, __ATOMIC_RELEASE);
+}
+
+
+/* The rest of the segment, as the lines of the new slot. */
+
+static ngx_int_t
+ngx_http_usher_fork_lines(ngx_http_usher_fork_t *fork)
+{
+    uint64_t                 pos;
+    ngx_uint_t               i;
+    ngx_http_usher_read_t   *rd;
+    ngx_http_usher_entry_t  *e;
+
+    rd = fork->read;
+
+    usher_segment_start((usher_segment_t *) fork->spare.map.map, 0, 0);
+
+    for (pos = fork->from; pos < rd->seg.end; /* void */ ) {
+        rd->from = pos;
+
+        ngx_http_usher_read_segment(rd);
+
+        if (rd->nentries == 0) {
+            ngx_set_errno(rd->err);
+            return NGX_ERROR;
+        }
+
+        for (i = 0; i < rd->nentries; i++) {
+            e = &rd->entries[i];
+
+            if (e->data == NULL) {
+                fork->lost += e->end - pos;
+
+            } else if (ngx_http_usher_fork_append(fork,
+                                                  e->data + (pos - e->from),
+                                                  e->end - pos)
+                       != NGX_OK)
+            {
+                return NGX_ERROR;
+            }
+
+            pos = e->end;
+        }
+    }
+
+    fork->moved = pos;
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_usher_fork_append(ngx_http_usher_fork_t *fork, u_char *p, size_t len)
+{
+    u_char           *map, *dst;
+    usher_seal_t     *seal;
+    usher_segment_t  *head;
+
+    map = fork->spare.map.map;
+    head = (usher_segment_t *) map;
+
+    if (usher_segment_room(head, head->committed, head->nseals) < len) {
+        ngx_set_errno(EFBIG);
+        return NGX_ERROR;
+    }
+
+    dst = map + USHER_SEGMENT_HEADER + head->committed;
+    ngx_memcpy(dst, p, len);
+
+    seal = (usher_seal_t *) (map + usher_seal_offset(fork->spare.size,
+                                                     head->nseals));
+    seal->from = head->committed;
+    seal->end = head->committed + len;
+    seal->chain = fork->chain;
+    seal->lines = ngx_http_usher_read_lines(dst, len);
+
+    fork->chain = usher_crc64(fork->chain, dst, len);
+    seal->crc = usher_seal_crc(seal, fork->spare.id, fork->chain);
+
+    head->nseals++;
+    head->committed = seal->end;
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_usher_fork_publish(ngx_http_usher_fork_t *fork)
+{
+    char                     text[USHER_SLOT_TEXT + 1];
+    ngx_http_usher_spare_t  *sp;
+
+    sp = &fork->spare;
+
+    if (((usher_segment_t *) sp->map.map)->nseals == 0) {
+
+        /* all of it was lost */
+
+        return ngx_http_usher_fork_mark(fork, fork->moved, 0);
+    }
+
+    usher_slot_text(fork->read->id, text);
+
+    if (ngx_http_usher_fork_file(sp->dir, NGX_HTTP_USHER_ORIGIN, text,
+                                 USHER_SLOT_TEXT, fork->durable)
+        != NGX_OK
+        || (fork->durable && fdatasync(sp->map.fd) == -1)
+        || ngx_http_usher_fork_mark(fork, fork->from, 1) != NGX_OK
+        || ngx_http_usher_segment_publish(fork->parent, sp) != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    fork->made = 1;
+
+    /*
+     * The lines are there, whatever comes now.  Where "moved" cannot be
+     * written it names the new slot a while longer.
+     */
+
+    if (fork->durable && fsync(fork->parent) == -1) {
+        return NGX_OK;
+    }
+
+    (void) ngx_http_usher_fork_mark(fork, fork->moved, 0);
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_usher_fork_mark(ngx_http_usher_fork_t *fork, uint64_t from,
+    ngx_uint_t named)
+{
+    ngx_http_usher_moved_t  moved;
+
+    ngx_memzero(&moved, sizeof(ngx_http_usher_moved_t));
+
+    moved.from = from;
+    moved.end = fork->moved;
+    moved.named = named;
+    ngx_memcpy(moved.slot, fork->spare.id, USHER_SLOT_ID);
+    moved.crc = usher_crc32c(0, &moved,
+                             offsetof(ngx_http_usher_moved_t, crc));
+
+    return ngx_http_usher_fork_file(fork->read->dir, NGX_HTTP_USHER_MOVED,
+                                    &moved, sizeof(ngx_http_usher_moved_t),
+                                    fork->durable);
+}
+
+
+/* Whole, or as it was before. */
+
+static ngx_int_t
+ngx_http_usher_fork_file(int dir, const char *name, void *data, size_t len,
+    ngx_uint_t durable)
+{
+    int   fd;
+    char  draft[16];
+
+    (void) snprintf(draft, sizeof(draft), "%s.new", name);
+
+    fd = openat(dir, draft, O_WRONLY|O_CREAT|O_TRUNC|O_CLOEXEC|O_NOFOLLOW,
+                0600);
+
+    if (fd == -1) {
+        return NGX_ERROR;
+    }
+
+    if (pwrite(fd, data, len, 0) != (ssize_t) len
+        || (durable && fdatasync(fd) == -1))
+    {
+        (void) close(fd);
+        return NGX_ERROR;
+    }
+
+    (void) close(fd);
+
+    if (renameat(dir, draft, dir, name) == -1
+        || (durable && fsync(dir) == -1))
+    {
+        return NGX_ERROR;
+    }
+
+    return NGX_OK;
+}
+
+
+/* NGX_DECLINED: there is none; NGX_ERROR: it cannot be read, see errno. */
+
+static ngx_int_t
+ngx_http_usher_fork_read(int dir, ngx_http_usher_moved_t *moved)
+{
+    int        fd;
+    ngx_int_t  rc;
+
+    fd = openat(dir, NGX_HTTP_USHER_MOVED, O_RDONLY|O_CLOEXEC|O_NOFOLLOW);
+
+    if (fd == -1) {
+        return (ngx_errno == NGX_ENOENT) ? NGX_DECLINED : NGX_ERROR;
+    }
+
+    rc = ngx_http_usher_pread(fd, moved, sizeof(ngx_http_usher_moved_t), 0);
+
+    if (rc == NGX_OK
+        && moved->crc != usher_crc32c(0, moved,
+                                      offsetof(ngx_http_usher_moved_t, crc)))
+    {
+        ngx_set_errno(EIO);
+        rc = NGX_ERROR;
+    }
+
+    if (rc != NGX_OK && ngx_errno == 0) {
+        ngx_set_errno(EIO);
+    }
+
+    (void) close(fd);
+
+    return rc;
 }
