@@ -26,6 +26,11 @@ for my $name ('api', 'trial', 'usher-run') {
     $text =~ s{^user .*\n}{}m;
     $text =~ s{^events}{pid $dir/nginx.pid;\nevents}m unless $text =~ /^pid/m;
 
+    # Debian's directory for these is root's
+
+    $text =~ s/^http \{\n\K/temporary()/me
+        unless $text =~ /_temp_path/;
+
     $t->write_file("$name.conf", $text);
 
     local %ENV = (%ENV, %{ $t->nginx_env });
@@ -34,6 +39,13 @@ for my $name ('api', 'trial', 'usher-run') {
     is($?, 0, "conf/$name.conf") or diag($said);
     unlike($said, qr/\[(warn|error)\]/, 'without a warning');
 }
+
+
+sub temporary {
+    return join '', map { "    ${_}_temp_path $dir/tmp/$_;\n" }
+        qw(client_body proxy fastcgi uwsgi scgi);
+}
+
 
 my $reference = $t->slurp($t->top . '/conf/README.md');
 my $code = join '', map { $t->slurp($_) } glob($t->top . '/src/edge/*.c');
