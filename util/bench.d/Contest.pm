@@ -101,6 +101,13 @@ sub plain ($self) {
 }
 
 
+# Feed gives usherd work in its rounds.
+
+sub beside ($self) {
+    return $self->nginx('beside');
+}
+
+
 sub access_log ($self) {
     return $self->nginx('access_log',
         access_log => "$self->{t}{dir}/access_log/access.log");

@@ -11,12 +11,14 @@ use POSIX qw(ceil strftime);
 use Time::HiRes qw(sleep time);
 
 use Contest;
+use Feed;
 use Usher::Test::Process qw(spawn);
 use Usher::World;
 use Ushers;
 
 my @CPU = (
     [ plain => 'plain nginx' ],
+    [ beside => 'plain nginx, while as many rows are stored beside it' ],
     [ access_log => 'plain nginx with its access log' ],
     [ limit_req => 'nginx `limit_req`' ],
     [ usher_auth => 'usher: auth' ],
@@ -81,17 +83,25 @@ sub load ($self, $server, %opt) {
 
 
 # One round of all contestants, in random order: microseconds of CPU per
-# request of each.  All clocks are read when all have run, so that whatever a
-# worker does on account of its requests while the others run (ship, sync) is
-# counted as well.  opt: name => what load() is to be given.
+# request of each.  After each there is a pause, in which its last rows are
+# stored, so that no other has them beside it.  All clocks are read when all
+# have run, so that whatever a worker does on account of its requests in pauses
+# (ship, sync) is counted as well.  opt: name => what load() is to be given.
 
 sub round ($self, $contest, $servers, %opt) {
     my (%us, %requests);
 
     for my $name (shuffle keys %$servers) {
-        my $result = $self->load($servers->{$name}, %{ $opt{$name} });
+        my $server = $servers->{$name};
+        my $pid = $server->{feed} && $server->{feed}->start($server->{seconds});
+        my $start = time;
+        my $result = $self->load($server, %{ $opt{$name} });
 
+        $server->{seconds} = time - $start;
         $requests{$name} = $result->{requests};
+        waitpid($pid, 0) == $pid && $? == 0 or die "Redis refused rows\n"
+            if $pid;
+        sleep 0.2;
     }
 
     for my $name (keys %$servers) {
@@ -200,6 +210,13 @@ sub cpu ($self) {
         $self->load($server{$name}, key => $contest->{key});
     }
 
+    if ($server{beside}) {
+        $server{beside}{feed} = Feed->new($t, requests => $self->{requests},
+            rounds => $self->{rounds});
+        $server{beside}{seconds} = 0.2;
+        $self->{sent}{usher_journal} += $self->{rounds} * $self->{requests};
+    }
+
     my $us = $self->rounds($contest, \%server,
         map { $_ => { key => $contest->{key} } } keys %server);
 
@@ -238,6 +255,18 @@ sub cpu_table ($self, $names, $us) {
     }
 
     print "\n";
+    $self->cpu_beside($us->{beside}, $us->{usher_journal}) if $us->{beside};
+}
+
+
+# The same, against the plain nginx that had the same neighbours.
+
+sub cpu_beside ($self, $plain, $journal) {
+    my @over = map { $journal->[$_] - $plain->[$_] } 0 .. $#$plain;
+
+    printf "Auth, limit and journal over the plain nginx that has as many rows "
+        . "stored beside\nit: %+.2f us, middle half %+.2f to %+.2f.\n\n",
+        median(@over), spread(@over);
 }
 
 
