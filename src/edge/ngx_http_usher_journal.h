@@ -54,7 +54,7 @@
 #define NGX_HTTP_USHER_IDLE_TICK     1000            /* msec */
 #define NGX_HTTP_USHER_SLOTS_TIME    10000           /* usher:slots, msec */
 #define NGX_HTTP_USHER_READ_SIZE     (256 * 1024)    /* bytes of a read */
-#define NGX_HTTP_USHER_TOUCH         (1024 * 1024)   /* bytes kept populated
+#define NGX_HTTP_USHER_TOUCH         (256 * 1024)    /* bytes kept populated
                                                         ahead of the lines */
 
 /* Files of a slot, beside its lock and its segments. */
@@ -152,7 +152,8 @@ typedef struct {
 /* Touches pages that lines will soon be written to. */
 typedef struct {
     ngx_http_usher_task_t  task;       /* first */
-    u_char              *map;          /* from here on */
+    ngx_http_usher_map_t  map;         /* stays mapped meanwhile */
+    size_t               offset;       /* bytes from its start */
     size_t               len;
 } ngx_http_usher_touch_t;
 

@@ -15,6 +15,7 @@
 
 #include <dirent.h>
 #include <sys/file.h>
+#include <sys/uio.h>
 #include <sys/vfs.h>
 
 
@@ -33,8 +34,12 @@ static int ngx_http_usher_segment_open(ngx_http_usher_spare_t *sp);
 static ngx_int_t ngx_http_usher_segment_allocate(ngx_http_usher_spare_t *sp,
     int fd);
 static ngx_int_t ngx_http_usher_segment_zeros(int fd, uint64_t size);
-static ngx_int_t ngx_http_usher_segment_first(u_char *map, uint64_t size);
-static ngx_int_t ngx_http_usher_segment_populate(u_char *map, uint64_t size);
+static ngx_int_t ngx_http_usher_segment_first(int fd, u_char *map,
+    uint64_t size);
+static ngx_int_t ngx_http_usher_segment_populate(int fd, u_char *map,
+    uint64_t offset, uint64_t size);
+static void ngx_http_usher_segment_read(int fd, uint64_t offset,
+    uint64_t size);
 static void ngx_http_usher_segment_draft_name(char name[NGX_HTTP_USHER_DRAFT],
     const u_char id[USHER_SLOT_ID]);
 static void ngx_http_usher_segment_touch_work(void *data, ngx_log_t *log);
@@ -79,7 +84,7 @@ ngx_http_usher_segment_make(void *data, ngx_log_t *log)
         goto failed;
     }
 
-    if (ngx_http_usher_segment_first(map, sp->size) != NGX_OK) {
+    if (ngx_http_usher_segment_first(fd, map, sp->size) != NGX_OK) {
         sp->err = ngx_errno;
         (void) munmap(map, sp->size);
         goto failed;
@@ -227,26 +232,33 @@ ngx_http_usher_segment_zeros(int fd, uint64_t size)
  */
 
 static ngx_int_t
-ngx_http_usher_segment_first(u_char *map, uint64_t size)
+ngx_http_usher_segment_first(int fd, u_char *map, uint64_t size)
 {
     if (size <= 2 * NGX_HTTP_USHER_TOUCH) {
-        return ngx_http_usher_segment_populate(map, size);
+        return ngx_http_usher_segment_populate(fd, map, 0, size);
     }
 
-    if (ngx_http_usher_segment_populate(map, NGX_HTTP_USHER_TOUCH) != NGX_OK) {
+    if (ngx_http_usher_segment_populate(fd, map, 0, NGX_HTTP_USHER_TOUCH)
+        != NGX_OK)
+    {
         return NGX_ERROR;
     }
 
-    return ngx_http_usher_segment_populate(map + size
-                                           - NGX_HTTP_USHER_TOUCH / 16,
+    return ngx_http_usher_segment_populate(fd, map,
+                                           size - NGX_HTTP_USHER_TOUCH / 16,
                                            NGX_HTTP_USHER_TOUCH / 16);
 }
 
 
 static ngx_int_t
-ngx_http_usher_segment_populate(u_char *map, uint64_t size)
+ngx_http_usher_segment_populate(int fd, u_char *map, uint64_t offset,
+    uint64_t size)
 {
     uint64_t  i;
+
+    ngx_http_usher_segment_read(fd, offset, size);
+
+    map += offset;
 
     for ( ;; ) {
         if (madvise(map, size, MADV_POPULATE_WRITE) == 0) {
@@ -269,6 +281,35 @@ ngx_http_usher_segment_populate(u_char *map, uint64_t size)
     }
 
     return NGX_OK;
+}
+
+
+/*
+ * A file system that has large folios (XFS, ext4 since Linux 6.16) takes them
+ * for reading ahead, not for faults; populating and syncing them costs half
+ * as much.  What is read is thrown away, page upon page.
+ */
+
+static void
+ngx_http_usher_segment_read(int fd, uint64_t offset, uint64_t size)
+{
+    ngx_uint_t    i, n;
+    u_char        page[4096];
+    struct iovec  iov[NGX_HTTP_USHER_TOUCH / sizeof(page)];
+
+    n = ngx_min(size / sizeof(page), NGX_HTTP_USHER_TOUCH / sizeof(page));
+
+    for (i = 0; i < n; i++) {
+        iov[i].iov_base = page;
+        iov[i].iov_len = sizeof(page);
+    }
+
+    if (preadv(fd, iov, n, offset) == -1) {
+
+        /* whether it matters, populating tells */
+
+        return;
+    }
 }
 
 
@@ -296,7 +337,14 @@ ngx_http_usher_segment_touch(ngx_http_usher_journal_t *j)
         return;
     }
 
-    touch->map = j->map.map + j->touched;
+    /* lines that came faster have met the faults of their pages */
+
+    if (j->touched < used) {
+        j->touched = used / ngx_pagesize * ngx_pagesize;
+    }
+
+    touch->map = j->map;
+    touch->offset = j->touched;
     touch->len = ngx_min(size - j->touched, NGX_HTTP_USHER_TOUCH);
 
     if (ngx_http_usher_task_post(j, &touch->task, NULL,
@@ -316,7 +364,8 @@ ngx_http_usher_segment_touch_work(void *data, ngx_log_t *log)
 
     /* where it fails the loop meets the faults: slower, and as good */
 
-    (void) ngx_http_usher_segment_populate(touch->map, touch->len);
+    (void) ngx_http_usher_segment_populate(touch->map.fd, touch->map.map,
+                                           touch->offset, touch->len);
 
     __atomic_store_n(&touch->task.finished, 1, __ATOMIC_RELEASE);
 }
@@ -329,7 +378,7 @@ ngx_http_usher_segment_touch_done(void *self)
 }
 
 
-/* Before the map goes: no thread may be at work on it.  Mostly none is. */
+/* Before the map goes: no thread may be at work on it or its file.  Mostly none is. */
 
 void
 ngx_http_usher_segment_touched(ngx_http_usher_journal_t *j)
