@@ -324,9 +324,16 @@ ngx_http_usher_decimal(u_char *dst, uint64_t value)
         "50515253545556575859606162636465666768697071727374"
         "75767778798081828384858687888990919293949596979899";
 
+    /* units, milliseconds, flags */
+
+    if (value < 10) {
+        *dst = (u_char) ('0' + value);
+        return dst + 1;
+    }
+
     /* the twentieth digit's power would not fit */
 
-    for (n = 1, power = 10; value >= power && n < 19; n++) {
+    for (n = 2, power = 100; value >= power && n < 19; n++) {
         power *= 10;
     }
 
