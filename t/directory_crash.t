@@ -30,6 +30,9 @@ sub idle {
 }
 
 
+sub nonce { (split ' ', $t->redis_cli('get usher:d:nonce'))[0] }
+
+
 sub revoke {
     $t->sql('update usher.key set revoked_at = now()
              where digest = sha256(?)', $_[0]);
@@ -72,7 +75,7 @@ sub killed_at {
 # announced in PostgreSQL, Redis does not know yet
 
 killed_at('usher.key in access exclusive mode', 'one', sub {
-    my $nonce = $t->redis_cli('get usher:d:nonce');
+    my $nonce = nonce();
     $t->sql('select nonce <> ? and last_nonce = ?
              from usher.directory_state', $nonce, $nonce)
 });
@@ -83,7 +86,7 @@ killed_at('usher.directory_outbox in share mode', 'two', sub {
     record_is($t, key_id('two'), 'state', 'revoked')
     && $t->sql('select nonce = ? and last_nonce <> ?
                 from usher.directory_state',
-               ($t->redis_cli('get usher:d:nonce')) x 2)
+               (nonce()) x 2)
 });
 
 # kill -9 again and again while much changes

@@ -391,6 +391,37 @@ usherd_directory_nonce(char nonce[USHERD_DIRECTORY_HEX])
 }
 
 
+/* The number of the last change stands behind it: see directory_redis.c. */
+
+const char *
+usherd_directory_known(usherd_directory_t *d, const char *text, size_t len)
+{
+    size_t  n;
+
+    n = USHERD_DIRECTORY_HEX - 1;
+
+    if (len <= n || text[n] != ' ') {
+        return NULL;
+    }
+
+    if (memcmp(text, d->nonce, n) == 0) {
+        return d->nonce;
+    }
+
+    return (memcmp(text, d->last_nonce, n) == 0) ? d->last_nonce : NULL;
+}
+
+
+void
+usherd_directory_lost(const usherd_reply_t *lost)
+{
+    if (usherd_reply_integer(lost)) {
+        usherd_log(USHERD_LOG_WARN, USHER_CHANGES " was deleted or set back "
+                   "in Redis: edges ask for all records again");
+    }
+}
+
+
 static int
 usherd_directory_pending(usherd_directory_t *d, unsigned *more)
 {
@@ -468,12 +499,13 @@ usherd_directory_beat(usherd_directory_t *d)
 
     words = &d->words;
 
-    usherd_script_start(d, 4);
+    usherd_script_start(d, 5);
     usherd_words_add(words, USHER_NONCE, sizeof(USHER_NONCE) - 1);
     usherd_words_add(words, USHER_READY, sizeof(USHER_READY) - 1);
     usherd_words_add(words, USHER_HEARTBEAT, sizeof(USHER_HEARTBEAT) - 1);
     usherd_words_add(words, USHERD_DIRECTORY_BAD,
                      sizeof(USHERD_DIRECTORY_BAD) - 1);
+    usherd_words_add(words, USHER_CHANGES, sizeof(USHER_CHANGES) - 1);
     usherd_words_add(words, d->lineage, strlen(d->lineage));
     usherd_words_add(words, d->last_nonce, strlen(d->last_nonce));
     usherd_words_add(words, d->nonce, strlen(d->nonce));
@@ -485,7 +517,9 @@ usherd_directory_beat(usherd_directory_t *d)
         return rc;
     }
 
-    rc = usherd_directory_bad(d, reply);
+    usherd_directory_lost(usherd_reply_at(reply, 0));
+
+    rc = usherd_directory_bad(d, usherd_reply_at(reply, 1));
 
     usherd_reply_free(reply);
 
@@ -574,10 +608,9 @@ usherd_directory_look(usherd_directory_t *d)
         nonce = usherd_reply_text(usherd_reply_at(reply, 0), &nlen);
         ready = usherd_reply_text(usherd_reply_at(reply, 1), &rlen);
 
-        if (nlen == USHERD_DIRECTORY_HEX - 1 && rlen == nlen
+        if (rlen == USHERD_DIRECTORY_HEX - 1
             && memcmp(ready, d->lineage, rlen) == 0
-            && (memcmp(nonce, d->nonce, nlen) == 0
-                || memcmp(nonce, d->last_nonce, nlen) == 0))
+            && usherd_directory_known(d, nonce, nlen) != NULL)
         {
             rc = USHERD_OK;
         }

@@ -106,6 +106,14 @@ int usherd_directory_state(usherd_directory_t *d);
 /* ROLLBACK; gives rc back, or USHERD_LOST. */
 int usherd_directory_rollback(usherd_directory_t *d, int rc);
 void usherd_directory_nonce(char nonce[USHERD_DIRECTORY_HEX]);
+/*
+ * The nonce that Redis has, out of the text of its key: d->nonce,
+ * d->last_nonce, or NULL for any other.
+ */
+const char *usherd_directory_known(usherd_directory_t *d, const char *text,
+    size_t len);
+/* Changes were lost in Redis: says so. */
+void usherd_directory_lost(const usherd_reply_t *lost);
 
 
 /* ---- directory_batch.c ----------------------------------------------- */

@@ -236,7 +236,7 @@ usherd_directory_redis_nonce(usherd_directory_t *d)
 {
     int              rc;
     size_t           len;
-    const char      *text;
+    const char      *text, *known;
     usherd_reply_t  *reply;
 
     reply = usherd_redis_format(d->redis, "GET %s", USHER_NONCE);
@@ -246,18 +246,11 @@ usherd_directory_redis_nonce(usherd_directory_t *d)
     }
 
     text = usherd_reply_text(reply, &len);
-    rc = USHERD_DIRECTORY_LINEAGE;
+    known = usherd_directory_known(d, text, len);
+    rc = (known != NULL) ? USHERD_OK : USHERD_DIRECTORY_LINEAGE;
 
-    if (usherd_reply_type(reply) == USHERD_REPLY_STRING
-        && len == USHERD_DIRECTORY_HEX - 1)
-    {
-        if (memcmp(text, d->nonce, len) == 0) {
-            memcpy(d->last_nonce, d->nonce, sizeof(d->nonce));
-            rc = USHERD_OK;
-
-        } else if (memcmp(text, d->last_nonce, len) == 0) {
-            rc = USHERD_OK;
-        }
+    if (known == d->nonce) {
+        memcpy(d->last_nonce, d->nonce, sizeof(d->nonce));
     }
 
     usherd_reply_free(reply);
@@ -541,6 +534,7 @@ usherd_directory_write(usherd_directory_t *d, const char *version,
     usherd_add(directory_refused,
                (uint64_t) usherd_reply_integer(usherd_reply_at(reply, 1)));
     *change = (uint64_t) usherd_reply_integer(usherd_reply_at(reply, 2));
+    usherd_directory_lost(usherd_reply_at(reply, 3));
 
     usherd_reply_free(reply);
 

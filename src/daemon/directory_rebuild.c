@@ -128,10 +128,7 @@ usherd_directory_fits(usherd_directory_t *d, const char **why)
     } else if (nlen == 0 && rlen == 0) {
         *why = "Redis is empty";
 
-    } else if (nlen != USHERD_DIRECTORY_HEX - 1
-               || (memcmp(nonce, d->nonce, nlen) != 0
-                   && memcmp(nonce, d->last_nonce, nlen) != 0))
-    {
+    } else if (usherd_directory_known(d, nonce, nlen) == NULL) {
         *why = "Redis or PostgreSQL went back in time";
 
     } else if (rlen != USHERD_DIRECTORY_HEX - 1

@@ -9,6 +9,11 @@
  * another nonce (or another lineage in the making) answers LINEAGE and has
  * changed nothing.  So a writer that lost its lease can do no harm.
  *
+ * Beside the nonce stands the number of the last change: if usher:changes
+ * alone is deleted, or was set back, edges have read further than what comes
+ * next would be.  So numbering goes on above it, and leaves one out: a gap is
+ * how an edge learns that it may have missed something.
+ *
  * A record begins {"v":<version>,"l":"<lineage>" in exactly this form; the
  * script compares by these bytes and takes whatever does not begin so for
  * corrupt, to be replaced.
@@ -42,18 +47,33 @@ static int usherd_script_load(usherd_directory_t *d, usherd_script_e script);
     "end\n"
 
 
+/* The nonce is one of two, and last the number that stands beside it. */
+#define USHERD_SCRIPT_NONCE(key, one, two)                                    \
+    "local now = redis.pcall('GET', " key ")\n"                               \
+    "now = type(now) == 'string' and now or ''\n"                             \
+    "local nonce, last = string.match(now, '^(%x+) (%d+)$')\n"                \
+    "if nonce ~= " one " and nonce ~= " two " then\n"                         \
+    "    return redis.error_reply('LINEAGE nonce differs')\n"                 \
+    "end\n"
+
+#define USHERD_SCRIPT_LOST                                                    \
+    "local lost = id < tonumber(last)\n"                                      \
+    "if lost then\n"                                                          \
+    "    id = tonumber(last) + 1\n"                                           \
+    "end\n"
+
+
 /*
  * Keys: nonce, changes, then records.
  * Arguments: lineage, last nonce, nonce, version, length of changes, then
  * as many records, then changes of four: kind, field, value, "1" if urgent.
- * Returns records written, records refused, the last change's number.
+ * Returns records written, records refused, the last change's number, 1 if
+ * changes were lost.
  */
 static const char  usherd_script_project[] =
-    "local now = redis.pcall('GET', KEYS[1])\n"
-    "if now ~= ARGV[2] and now ~= ARGV[3] then\n"
-    "    return redis.error_reply('LINEAGE nonce differs')\n"
-    "end\n"
+    USHERD_SCRIPT_NONCE("KEYS[1]", "ARGV[2]", "ARGV[3]")
     USHERD_SCRIPT_LAST("KEYS[2]")
+    USHERD_SCRIPT_LOST
     "local version, n, refused = tonumber(ARGV[4]), #KEYS - 2, 0\n"
     "for i = 1, n do\n"
     "    local old = redis.pcall('GET', KEYS[i + 2])\n"
@@ -79,27 +99,37 @@ static const char  usherd_script_project[] =
     "            'l', ARGV[1], 'k', ARGV[i], ARGV[i + 1], ARGV[i + 2])\n"
     "    end\n"
     "end\n"
-    "redis.call('SET', KEYS[1], ARGV[3])\n"
-    "return {n - refused, refused, id}\n";
+    "redis.call('SET', KEYS[1], string.format('%s %.0f', ARGV[3], id))\n"
+    "return {n - refused, refused, id, lost and 1 or 0}\n";
 
 /*
- * Keys: nonce, ready, heartbeat, bad.
+ * Keys: nonce, ready, heartbeat, bad, changes.
  * Arguments: lineage, last nonce, nonce, count.
- * Returns the records that edges found corrupt.
+ * Returns 1 if changes were lost, and the records that edges found corrupt.
+ *
+ * Where changes were lost an entry follows that shows the gap: nobody may
+ * change anything for long.  Its kind is one that no edge knows.
  */
 static const char  usherd_script_beat[] =
-    "local now = redis.pcall('GET', KEYS[1])\n"
-    "if (now ~= ARGV[2] and now ~= ARGV[3])\n"
-    "    or redis.pcall('GET', KEYS[2]) ~= ARGV[1] then\n"
-    "    return redis.error_reply('LINEAGE nonce or ready differs')\n"
+    USHERD_SCRIPT_NONCE("KEYS[1]", "ARGV[2]", "ARGV[3]")
+    "if redis.pcall('GET', KEYS[2]) ~= ARGV[1] then\n"
+    "    return redis.error_reply('LINEAGE ready differs')\n"
+    "end\n"
+    USHERD_SCRIPT_LAST("KEYS[5]")
+    USHERD_SCRIPT_LOST
+    "if lost then\n"
+    "    redis.call('XADD', KEYS[5], string.format('%.0f-0', id + 1),\n"
+    "        'l', ARGV[1], 'k', 'lost')\n"
+    "    redis.call('SET', KEYS[1],\n"
+    "        string.format('%s %.0f', nonce, id + 1))\n"
     "end\n"
     "redis.call('SET', KEYS[3], ARGV[1] .. ' ' .. ARGV[4])\n"
     "local bad = redis.pcall('SPOP', KEYS[4], 100)\n"
     "if bad.err then\n"
     "    redis.call('DEL', KEYS[4])\n"
-    "    return {}\n"
+    "    bad = {}\n"
     "end\n"
-    "return bad\n";
+    "return {lost and 1 or 0, bad}\n";
 
 /*
  * Keys: ready, nonce, building.  Arguments: lineage.
@@ -135,7 +165,8 @@ static const char  usherd_script_ready[] =
     USHERD_SCRIPT_LAST("KEYS[4]")
     "redis.call('XADD', KEYS[4], 'MAXLEN', '~', ARGV[3],\n"
     "    string.format('%.0f-0', id + 1), 'l', ARGV[1], 'k', 'lineage')\n"
-    "redis.call('SET', KEYS[2], ARGV[2])\n"
+    "redis.call('SET', KEYS[2],\n"
+    "    string.format('%s %.0f', ARGV[2], id + 1))\n"
     "redis.call('DEL', KEYS[1])\n"
     "redis.call('SET', KEYS[3], ARGV[1])\n"
     "return id + 1\n";
