@@ -184,7 +184,8 @@ usherd_flush_tick(usherd_flush_t *f)
     }
 
     if (usherd_flush_discover(f) != USHERD_OK
-        || usherd_flush_learn(f, now) != USHERD_OK)
+        || usherd_flush_learn(f, now) != USHERD_OK
+        || usherd_flush_rests(f) != USHERD_OK)
     {
         return USHERD_ERROR;
     }

@@ -11,6 +11,7 @@
  *     flush_usage.c    roll-ups
  *     flush_verdict.c  rewinds, stops
  *     flush_fork.c     how far two histories of a slot agree
+ *     flush_rest.c     a stream is put aside while what lies before it comes
  */
 
 
@@ -98,6 +99,8 @@ typedef struct {
     uint64_t             rewind_at;   /* msec; 0: no rewind under way */
     uint64_t             rewind_said; /* position + 1 it was logged for */
     uint64_t             corrupt_at;  /* position + 1 of a corrupt entry */
+    uint64_t             aside_at;    /* position + 1 it was put aside at */
+    unsigned             rest_said:1; /* that it cannot be added again */
 
     /* a fork being located */
     unsigned             forking:1;
@@ -360,6 +363,13 @@ int usherd_flush_settle(usherd_flush_t *f, usherd_slot_t *slot,
 
 /* Goes on finding out how far the stream agrees with what is stored. */
 int usherd_flush_fork(usherd_flush_t *f, usherd_slot_t *slot);
+
+
+/* flush_rest.c: USHERD_OK or _LOST */
+
+/* A rewind was not answered: puts the stream aside, if it is in the way. */
+int usherd_flush_aside(usherd_flush_t *f, usherd_slot_t *slot);
+int usherd_flush_rests(usherd_flush_t *f);
 
 
 #endif

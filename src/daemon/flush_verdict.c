@@ -5,8 +5,9 @@
  *
  *     gap       ask for a rewind: the acknowledgement says "send again from
  *               here", with a nonce, once per nonce.  A new nonce is drawn
- *               when 5 s have passed without the resend.  Only a hole or the
- *               operator passes a gap, never time
+ *               when 5 s have passed without the resend, and a stream that
+ *               is in its way is put aside (flush_rest.c).  Only a hole or
+ *               the operator passes a gap, never time
  *     corrupt   the same; the stream is emptied, so that what comes next is
  *               the resend; corrupt again at the same place: stop
  *     fork      two histories: the slot is forked and stands still.  The
@@ -298,6 +299,10 @@ usherd_verdict_again(usherd_flush_t *f, usherd_slot_t *slot)
 
     if (slot->forking && ++slot->fork_tries >= USHERD_FORK_TRIES) {
         return usherd_flush_fork(f, slot);
+    }
+
+    if (!slot->forking && usherd_flush_aside(f, slot) != USHERD_OK) {
+        return USHERD_LOST;
     }
 
     return usherd_flush_rewind(f, slot, slot->rewind_to);

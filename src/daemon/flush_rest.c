@@ -1,0 +1,347 @@
+/*
+ * flush_rest.c - a stream is put aside while what lies before it is sent.
+ *
+ * DESIGN
+ *
+ * The power went at an edge: its disk ends before its stream does.  Then
+ * PostgreSQL is set back to before the stream begins.  The edge has what lies
+ * between, but to take the stream up would delete what only the stream has;
+ * so it leaves the stream to us, and both wait.
+ *
+ * Where a rewind is not answered in time, and the stream goes on above it, the
+ * stream is renamed: now there is none, the edge takes it up as always, and
+ * closes it where its disk ends.  After that what was put aside is added
+ * again.  It goes without that when the position has passed it, for somebody
+ * had it all.  What is added twice is refused by its id: all of this may be
+ * interrupted and done again.
+ *
+ * While the edge sends nothing is added: it would find an id above its own,
+ * and take the stream up once more.  The end entry tells that it is done; or
+ * the operator, who skips what nobody has.
+ */
+
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "flush.h"
+
+
+#define USHERD_REST         "usher:rest"       /* set of slots */
+#define USHERD_REST_PREFIX  "usher:rest:"      /* + slot: a stream */
+#define USHERD_REST_STEP    16                 /* entries in one reply */
+
+
+static int usherd_rest_slot(usherd_flush_t *f, usherd_slot_t *slot);
+static int usherd_rest_peek(usherd_flush_t *f, usherd_slot_t *slot,
+    const char *command, const char *prefix, usherd_entry_t *entry);
+static int usherd_rest_add(usherd_flush_t *f, usherd_slot_t *slot);
+static int usherd_rest_entry(usherd_flush_t *f, usherd_slot_t *slot,
+    const usherd_reply_t *entry);
+static int usherd_rest_done(usherd_flush_t *f, usherd_slot_t *slot);
+static int usherd_rest_run(usherd_reply_t *reply);
+
+
+int
+usherd_flush_aside(usherd_flush_t *f, usherd_slot_t *slot)
+{
+    int             rc;
+    usherd_entry_t  first;
+
+    if (slot->aside_at == slot->position + 1) {
+        return USHERD_OK;
+    }
+
+    rc = usherd_rest_peek(f, slot, "XRANGE %s%s - + COUNT 1",
+                          USHER_STREAM_PREFIX, &first);
+
+    if (rc < 0 || rc == 0 || first.from <= slot->rewind_to) {
+        return rc < 0 ? rc : USHERD_OK;
+    }
+
+    slot->aside_at = slot->position + 1;
+
+    usherd_log(USHERD_LOG_WARN, "slot %s: nobody sends what it has from %llu "
+               "to %llu; its stream is put aside, so that who has it can",
+               slot->id, (unsigned long long) slot->rewind_to,
+               (unsigned long long) first.from);
+
+    /* first said, then done: what is not there is taken out again */
+
+    rc = usherd_rest_run(usherd_redis_format(f->redis, "SADD " USHERD_REST
+                                             " %s", slot->id));
+    if (rc != USHERD_OK) {
+        return rc;
+    }
+
+    return usherd_rest_run(usherd_redis_format(f->redis,
+                               "RENAMENX " USHER_STREAM_PREFIX "%s "
+                               USHERD_REST_PREFIX "%s", slot->id, slot->id));
+}
+
+
+/* Each tick: whether what was put aside can be added again, or go. */
+
+int
+usherd_flush_rests(usherd_flush_t *f)
+{
+    int              rc;
+    size_t           len;
+    unsigned         i, k;
+    const char      *id;
+    usherd_slot_t   *slot;
+    usherd_reply_t  *reply;
+
+    reply = usherd_redis_format(f->redis, "SMEMBERS " USHERD_REST);
+
+    if (reply == NULL) {
+        return USHERD_LOST;
+    }
+
+    rc = USHERD_OK;
+
+    for (k = 0; k < usherd_reply_count(reply) && rc == USHERD_OK; k++) {
+        id = usherd_reply_text(usherd_reply_at(reply, k), &len);
+
+        for (i = 0; i < f->nslots; i++) {
+            slot = f->slots[i];
+
+            if (slot->held && slot->loaded && len == USHER_SLOT_TEXT
+                && memcmp(slot->id, id, len) == 0)
+            {
+                rc = usherd_rest_slot(f, slot);
+                break;
+            }
+        }
+    }
+
+    usherd_reply_free(reply);
+
+    return rc;
+}
+
+
+static int
+usherd_rest_slot(usherd_flush_t *f, usherd_slot_t *slot)
+{
+    int             rc;
+    usherd_entry_t  first, last;
+
+    rc = usherd_rest_peek(f, slot, "XREVRANGE %s%s + - COUNT 1",
+                          USHERD_REST_PREFIX, &last);
+
+    if (rc < 0) {
+        return rc;
+    }
+
+    if (rc == 0 || last.end <= slot->position) {
+        return usherd_rest_done(f, slot);
+    }
+
+    if (slot->state == USHERD_SLOT_ENDED) {
+        return usherd_rest_add(f, slot);
+    }
+
+    if (slot->state != USHERD_SLOT_LIVE || !slot->rechain) {
+        return USHERD_OK;
+    }
+
+    /* the operator skipped: up to where this begins? */
+
+    rc = usherd_rest_peek(f, slot, "XRANGE %s%s - + COUNT 1",
+                          USHERD_REST_PREFIX, &first);
+
+    if (rc == 1 && first.from <= slot->position) {
+        return usherd_rest_add(f, slot);
+    }
+
+    return rc < 0 ? rc : USHERD_OK;
+}
+
+
+/*
+ * The first or last entry of a stream, as far as it can be read: what cannot
+ * is judged when it comes up in the stream.  1, or 0: there is none.
+ */
+
+static int
+usherd_rest_peek(usherd_flush_t *f, usherd_slot_t *slot, const char *command,
+    const char *prefix, usherd_entry_t *entry)
+{
+    unsigned         n;
+    usherd_reply_t  *reply;
+
+    reply = usherd_redis_format(f->redis, command, prefix, slot->id);
+
+    if (reply == NULL) {
+        return USHERD_LOST;
+    }
+
+    n = usherd_reply_count(reply);
+
+    if (n > 0) {
+        (void) usherd_flush_parse(usherd_reply_at(reply, 0), entry);
+    }
+
+    usherd_reply_free(reply);
+
+    return n > 0;
+}
+
+
+static int
+usherd_rest_add(usherd_flush_t *f, usherd_slot_t *slot)
+{
+    int                    rc;
+    char                   after[48];
+    size_t                 len;
+    unsigned               i, n;
+    const char            *id;
+    usherd_reply_t        *reply;
+    const usherd_reply_t  *list;
+
+    memcpy(after, "0", 2);
+
+    do {
+        reply = usherd_redis_format(f->redis, "XREAD COUNT %llu STREAMS "
+                                    USHERD_REST_PREFIX "%s %s",
+                                    (unsigned long long) USHERD_REST_STEP,
+                                    slot->id, after);
+        if (reply == NULL) {
+            return USHERD_LOST;
+        }
+
+        rc = USHERD_OK;
+        n = 0;
+
+        if (usherd_reply_count(reply) == 1) {
+            list = usherd_reply_at(usherd_reply_at(reply, 0), 1);
+            n = usherd_reply_count(list);
+
+            for (i = 0; i < n && rc == USHERD_OK; i++) {
+                rc = usherd_rest_entry(f, slot, usherd_reply_at(list, i));
+
+                id = usherd_reply_text(
+                         usherd_reply_at(usherd_reply_at(list, i), 0), &len);
+                memcpy(after, id, len + 1);
+            }
+        }
+
+        usherd_reply_free(reply);
+
+        if (rc != USHERD_OK) {
+            return rc == USHERD_LOST ? rc : USHERD_OK;
+        }
+
+    } while (n > 0);
+
+    usherd_log(USHERD_LOG_INFO, "slot %s: what was put aside of its stream is "
+               "there again", slot->id);
+
+    return usherd_rest_done(f, slot);
+}
+
+
+/* Added as it was. */
+
+static int
+usherd_rest_entry(usherd_flush_t *f, usherd_slot_t *slot,
+    const usherd_reply_t *entry)
+{
+    int                    rc;
+    char                   key[USHERD_FLUSH_TEXT];
+    size_t                *lens;
+    unsigned               i, n;
+    const char           **argv, *text;
+    usherd_reply_t        *reply;
+    const usherd_reply_t  *fields;
+
+    fields = usherd_reply_at(entry, 1);
+    n = usherd_reply_count(fields);
+
+    argv = malloc((n + 3) * sizeof(char *));
+    lens = malloc((n + 3) * sizeof(size_t));
+
+    if (argv == NULL || lens == NULL) {
+        usherd_log(USHERD_LOG_ALERT, "out of memory");
+        abort();
+    }
+
+    snprintf(key, sizeof(key), USHER_STREAM_PREFIX "%s", slot->id);
+
+    argv[0] = "XADD";
+    lens[0] = 4;
+    argv[1] = key;
+    lens[1] = strlen(key);
+    argv[2] = usherd_reply_text(usherd_reply_at(entry, 0), &lens[2]);
+
+    for (i = 0; i < n; i++) {
+        argv[i + 3] = usherd_reply_text(usherd_reply_at(fields, i),
+                                        &lens[i + 3]);
+    }
+
+    reply = usherd_redis_command(f->redis, n + 3, argv, lens);
+
+    free(argv);
+    free(lens);
+
+    if (reply == NULL) {
+        return USHERD_LOST;
+    }
+
+    rc = USHERD_OK;
+
+    /* one that is there, or is below the end, is no failure */
+
+    if (usherd_reply_type(reply) == USHERD_REPLY_ERROR) {
+        text = usherd_reply_text(reply, NULL);
+
+        if (strncmp(text, "ERR The ID", 10) != 0) {
+            rc = USHERD_ERROR;
+
+            if (!slot->rest_said) {
+                usherd_log(USHERD_LOG_ERROR, "slot %s: what was put aside of "
+                           "its stream cannot be added: %s; trying again",
+                           slot->id, text);
+            }
+
+            slot->rest_said = 1;
+        }
+    }
+
+    usherd_reply_free(reply);
+
+    return rc;
+}
+
+
+static int
+usherd_rest_done(usherd_flush_t *f, usherd_slot_t *slot)
+{
+    int  rc;
+
+    slot->rest_said = 0;
+
+    rc = usherd_rest_run(usherd_redis_format(f->redis, "DEL "
+                             USHERD_REST_PREFIX "%s", slot->id));
+    if (rc != USHERD_OK) {
+        return rc;
+    }
+
+    return usherd_rest_run(usherd_redis_format(f->redis, "SREM " USHERD_REST
+                                               " %s", slot->id));
+}
+
+
+static int
+usherd_rest_run(usherd_reply_t *reply)
+{
+    if (reply == NULL) {
+        return USHERD_LOST;
+    }
+
+    usherd_reply_free(reply);
+
+    return USHERD_OK;
+}

@@ -1,0 +1,73 @@
+#!/usr/bin/perl
+
+# A stream that begins above the position, and nobody answers: it is put aside,
+# and comes back when that harms nobody.
+
+use lib 't/lib';
+use Usher::Test;
+use Usher::Slot;
+
+
+my $t = Usher::Test->new;
+
+$t->postgres;
+$t->redis;
+$t->usherd(duties => 'flush', conf => { usherd => { batch_age_ms => 20 } });
+
+
+sub rest { $_[0]->redis->exists("usher:rest:$_[0]{id}") }
+
+
+# Lines that are not in the stream, and lines above them that are; where each
+# of the two begins.
+
+sub gap {
+    my ($slot) = @_;
+
+    $slot->append($slot->requests(4))->ship;
+    $t->wait_for(sub { $slot->stored }, 'a beginning');
+
+    my $from = $slot->end;
+
+    $slot->append($slot->requests(3));
+    my $to = $slot->{shipped} = $slot->end;
+    $slot->append($slot->requests(1))->ship;
+    $slot->append($slot->requests(2))->ship;
+
+    return ($from, $to);
+}
+
+my $slot = Usher::Slot->new($t);
+my $skipped = Usher::Slot->new($t);
+my ($from, $to) = gap($slot);
+my ($lost, $next) = gap($skipped);
+
+$t->wait_for(sub { rest($slot) && rest($skipped) }, 'put aside', 20);
+ok(!$slot->redis->exists($slot->key), 'the stream is free');
+like($t->log_of('usherd'), qr/\Q$slot->{id}\E: nobody sends .* $from to $to/,
+     'and said');
+
+# who has it all sends it; the rest would be in its way
+
+my $middle = $to + 1 + index substr($slot->{bytes}, $to), "\n";
+
+$slot->takeup($from, to => $middle);
+$t->wait_for(sub { $slot->stored($middle) }, 'the edge sends again');
+sleep 2;
+ok(rest($slot), 'nothing is added while it sends');
+$slot->ship;
+$t->wait_for(sub { $slot->stored }, 'to its end');
+$t->wait_for(sub { !rest($slot) }, 'then the rest goes');
+is($slot->once, '', 'each event is one row');
+
+# nobody has it: the operator says so
+
+is($skipped->position, $lost, 'time does not pass a gap');
+$t->ctl("journal skip slot=$skipped->{id} to=$next reason=gone");
+splice @{ $skipped->{ids} }, 4, 3;
+$t->wait_for(sub { $skipped->stored }, 'skipped: the rest is added');
+is($skipped->once, '', 'each event is one row');
+$t->wait_for(sub { !rest($skipped) && !$slot->redis->scard('usher:rest') },
+             'nothing is left aside');
+
+done_testing();
