@@ -206,24 +206,26 @@ language plpgsql security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
+    moment   timestamptz := usher.moment();
     thinned  bigint;
     expired  bigint;
 begin
     -- Of marks older than an hour one a minute is kept, of those older than
     -- a week none but each slot's newest.  What lies between two of them, a
-    -- fork looks for among the rows.
+    -- fork looks for among the rows.  A clock that jumped ahead makes none of
+    -- them a week old.
     with ranked as (
         select m.slot, m.position, m.at,
                row_number() over (partition by m.slot,
                                                date_trunc('minute', m.at)
                                   order by m.position desc) as n
         from usher.journal_mark m
-        where m.at < now() - interval '1 hour'
+        where m.at < moment - interval '1 hour'
     )
     delete from usher.journal_mark m
     using ranked r
     where m.slot = r.slot and m.position = r.position
-          and (r.n > 1 or r.at < now() - interval '7 days')
+          and (r.n > 1 or r.at < moment - interval '7 days')
           and exists (select from usher.journal_mark later
                       where later.slot = m.slot
                             and later.position > m.position);

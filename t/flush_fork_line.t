@@ -34,7 +34,13 @@ sub history {
 sub parts_behind {
     my ($what, $n, @lines) = @_;
 
-    my $slot = history();
+    differ($what, history(), $n, @lines);
+}
+
+
+sub differ {
+    my ($what, $slot, $n, @lines) = @_;
+
     my $copy = Usher::Slot->new($t, id => $slot->id, unregistered => 1);
     my @same = split /^/, $slot->{bytes};
 
@@ -68,6 +74,18 @@ parts_behind('at a hook', 3, Usher::Slot->hook('shop', 'new'));
 parts_behind('at a part', 3, "p1\tx\t9\t9\t\\\\x00\n");
 parts_behind('at a line that ends COPY', 3, "r1\t\\.\n");
 parts_behind('at a line that COPY refuses', 5, "r1\tnonsense\n");
+
+# the clock was ahead when the last mark before that was made
+
+my $slot = Usher::Slot->new($t);
+
+$slot->append($slot->requests(5))->ship;
+$t->wait_for(sub { $slot->stored }, 'a mark');
+$t->sql("update usher.journal_mark set at = at + interval '1 year'
+         where slot = ?", $slot->id);
+$slot->append($slot->requests(10))->ship;
+$t->wait_for(sub { $slot->stored }, 'and more');
+differ('a clock ahead', $slot, 8);
 
 is($t->sql('select count(*) from usher.quarantine'), 2 * 10 + 2,
    'poison of both is in quarantine');

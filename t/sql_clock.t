@@ -40,6 +40,18 @@ is($t->sql("select count(*) from pg_inherits
 
 is($t->sql('select usher.usage_closable(clock_timestamp())'), $event,
    'an hour is closed at most up to the newest event');
+$t->sql("insert into usher.journal_mark
+         select slot, n, n, ?::timestamptz - n * interval '1 minute'
+         from usher.journal, generate_series(1, 5) n", $event);
+$t->sql('select usher.keep_prune()');
+is($t->sql('select count(*) from usher.journal_mark'), 10,
+   'marks of this week stay');
+$t->sql("update usher.journal_mark set at = at - interval '8 days'");
+$t->sql('select usher.keep_prune()');
+is($t->sql('select count(*) from usher.journal_mark'), 2,
+   'older ones go, but for the newest of each');
+$t->sql('delete from usher.journal_mark');
+
 $t->sql('delete from usher.journal');
 is($t->sql('select usher.usage_closable(?)', at($event, '25 hours')),
    at($event, '24 hours'), 'without a journal it is the clock');

@@ -461,7 +461,8 @@ usherd_search(usherd_flush_t *f, usherd_search_t *search)
 
 /*
  * Rows of a transaction were received when its marks were made; a day for
- * the clock of the database.
+ * the clock of the database.  It may have been far ahead when the last mark
+ * was made, and right again when the rows were.
  */
 
 static int
@@ -478,10 +479,11 @@ usherd_search_since(usherd_flush_t *f, usherd_search_t *search)
     values[0] = f->slots[search->slot]->id;
     values[1] = position;
 
-    rc = usherd_pg_query(f->pg, "SELECT coalesce(max(at), '-infinity') "
+    rc = usherd_pg_query(f->pg, "SELECT least(coalesce(max(at) "
+                         "FILTER (WHERE position <= $2), '-infinity'), "
+                         "min(at) FILTER (WHERE position > $2), now()) "
                          "- interval '1 day' FROM usher.journal_mark "
-                         "WHERE slot = $1 AND position <= $2", 2, values,
-                         &res);
+                         "WHERE slot = $1", 2, values, &res);
     if (rc != USHERD_OK) {
         return rc;
     }
