@@ -19,6 +19,7 @@ $t->nginx(Usher::Drain->conf(
         usher_limit all rate=100000r/s key=all;
 
         location = /status { usher_status; usher_event off; usher_limit off; }
+        location = /metrics { usher_metrics; usher_event off; usher_limit off; }
 
         location /deny/ {
             usher_full request deny;
@@ -40,6 +41,12 @@ BACK
 
 
 sub worked { scalar(() = $t->slurp("$t->{dir}/edge1/back.log") =~ /^$_[0]/gm) }
+sub requests {
+    return { $t->get('/metrics')->body
+             =~ /^usher_requests_(\w+)_total ([1-9]\d*)$/mg };
+}
+
+
 sub counter { $t->get('/status')->json->{counters}{$_[0]} }
 
 is($t->get('/deny/a')->status, 204, 'there is room: served');
@@ -59,6 +66,7 @@ for my $size (1000, 100, 20) {
 }
 
 my $before = worked('/deny/');
+my $was = requests();
 
 for (1 .. 5) {
     my $r = $t->get('/deny/b');
@@ -69,6 +77,8 @@ for (1 .. 5) {
 }
 
 is(worked('/deny/'), $before, 'and no work was done');
+is_deeply(requests(), { %$was, denied => 5 },
+          'usher_metrics has each by its verdict');
 
 my $dropped = counter('journal_dropped');
 

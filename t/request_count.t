@@ -24,6 +24,10 @@ $t->nginx(<<'CONF');
             usher_status;
         }
 
+        location = /metrics {
+            usher_metrics;
+        }
+
         location / {
         }
 
@@ -123,5 +127,15 @@ $t->signal('redis', 'STOP');
 counted('/auth/x', ['X-API-Key' => Usher::Key::text()], 503, 'unknown',
         'cannot be known');
 $t->signal('redis', 'CONT');
+
+# all of them, as Prometheus reads them
+
+my %all = $t->get('/metrics')->body =~ /^usher_requests_(\w+)_total (\d+)$/mg;
+
+is_deeply(\%all, {
+    passed => 2, admitted => 6, anonymous => 3, dry_run => 2,
+    unauthorized => 4, forbidden => 2, invalid => 1, throttled => 1,
+    limited => 2, unknown => 1, denied => 0,
+}, 'usher_metrics, value by value');
 
 done_testing();

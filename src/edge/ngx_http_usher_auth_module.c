@@ -358,6 +358,9 @@ ngx_http_usher_auth_reserve(ngx_http_request_t *r)
         return NGX_DECLINED;
     }
 
+    /* where there are limits only, nobody has said so yet */
+
+    ctx->evented = 1;
     ngx_http_usher_verdict(ctx, requests_denied);
 
     if (ngx_http_usher_retry_after(r, 1) != NGX_OK) {
