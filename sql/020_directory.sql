@@ -609,6 +609,36 @@ comment on function usher.directory_ids(text) is
     'All ids of a kind, for a full rebuild';
 
 
+create function usher.directory_page(kind text, after text)
+returns setof text
+language plpgsql stable security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if kind = 'key' then
+        return query
+        select encode(k.digest, 'hex') from usher.key k
+        where k.digest > decode(coalesce(after, ''), 'hex')
+        order by k.digest limit 1000;
+
+    elsif kind = 'plan' then
+        return query
+        select p.id::text from usher.plan p
+        where p.id > coalesce(after, '0')::bigint
+        order by p.id limit 1000;
+
+    else
+        raise exception 'no records of kind "%"', kind
+            using hint = 'Kinds are key and plan.';
+    end if;
+end
+$$;
+
+comment on function usher.directory_page(text, text) is
+    'The next ids of a kind behind one, at most 1,000: to look for records '
+    'that are missing';
+
+
 -- Leases.
 
 create table usher.lease (

@@ -25,6 +25,7 @@ grant execute on function
     usher.directory_record(text, text),
     usher.directory_records(text, text[]),
     usher.directory_ids(text),
+    usher.directory_page(text, text),
     usher.directory_due(),
     usher.lease_take(text, text, integer),
     usher.lease_drop(text, text),

@@ -97,6 +97,17 @@ is_deeply([ sort map { $_->[0] } $t->rows(
                 'select usher.directory_ids($1)', 'key') ],
           [ sort $id, sha256_hex('n') ], 'all ids');
 
+my @ids = sort $id, sha256_hex('n');
+
+is_deeply([ map { $_->[0] } $t->rows('select usher.directory_page($1, null)',
+                                     'key') ], \@ids, 'a page of ids');
+is_deeply([ map { $_->[0] } $t->rows('select usher.directory_page($1, $2)',
+                                     'key', $ids[0]) ], [ $ids[1] ],
+          'what is behind one');
+is_deeply([ $t->rows('select usher.directory_page($1, $2)', 'plan',
+                     $t->sql('select max(id) from usher.plan')) ], [],
+          'and behind the last: none');
+
 # the moment counts, not the transaction's beginning
 
 $t->db->begin_work;

@@ -140,6 +140,10 @@ usherd_directory_session(usherd_directory_t *d)
             rc = usherd_directory_look(d);
         }
 
+        if (rc == USHERD_OK) {
+            rc = usherd_directory_sweep(d);
+        }
+
         if (rc == USHERD_DIRECTORY_LINEAGE) {
             d->verified = 0;
             continue;
@@ -409,6 +413,25 @@ usherd_directory_known(usherd_directory_t *d, const char *text, size_t len)
     }
 
     return (memcmp(text, d->last_nonce, n) == 0) ? d->last_nonce : NULL;
+}
+
+
+void
+usherd_directory_element(usherd_directory_t *d, const char *id)
+{
+    const char  *p;
+
+    usherd_bytes_add(&d->text, d->text.len ? ",\"" : "{\"", 2);
+
+    for (p = id; *p != '\0'; p++) {
+        if (*p == '"' || *p == '\\') {
+            usherd_bytes_add(&d->text, "\\", 1);
+        }
+
+        usherd_bytes_add(&d->text, p, 1);
+    }
+
+    usherd_bytes_add(&d->text, "\"", 1);
 }
 
 

@@ -65,6 +65,7 @@ typedef enum {
     USHERD_SCRIPT_BEGIN,            /* a rebuild begins */
     USHERD_SCRIPT_FILL,             /* ... writes records */
     USHERD_SCRIPT_READY,            /* ... is done */
+    USHERD_SCRIPT_SWEEP,            /* which records are missing */
     USHERD_NSCRIPTS
 } usherd_script_e;
 
@@ -78,10 +79,12 @@ typedef struct {
     uint64_t                 lease_at;          /* msec, when to extend it */
     uint64_t                 beat_at;           /* msec, next heartbeat */
     uint64_t                 look_at;           /* msec, next look at Redis */
+    uint64_t                 sweep_at;          /* msec, next page */
     uint64_t                 count;             /* of heartbeats */
     unsigned                 kinds;             /* bits, of this batch */
     unsigned                 length;            /* ids of its longest row */
     unsigned                 done;              /* of these in Redis */
+    unsigned                 sweep_kind;        /* index, of the next page */
     unsigned                 writer:1;          /* holds the lease */
     unsigned                 urgent:1;          /* this batch is */
     unsigned                 verified:1;        /* the fields below hold */
@@ -92,6 +95,7 @@ typedef struct {
     char                     nonce[USHERD_DIRECTORY_HEX];
     char                     last_nonce[USHERD_DIRECTORY_HEX];
     char                     sha[USHERD_NSCRIPTS][40 + 1];  /* "": unknown */
+    char                     sweep_after[USHERD_DIRECTORY_ID_MAX];  /* an id */
     usherd_words_t           words;
     usherd_bytes_t           text;
 } usherd_directory_t;
@@ -112,6 +116,8 @@ void usherd_directory_nonce(char nonce[USHERD_DIRECTORY_HEX]);
  */
 const char *usherd_directory_known(usherd_directory_t *d, const char *text,
     size_t len);
+/* Adds to the array's literal in d->text; the first element opens it. */
+void usherd_directory_element(usherd_directory_t *d, const char *id);
 /* Changes were lost in Redis: says so. */
 void usherd_directory_lost(const usherd_reply_t *lost);
 
@@ -132,6 +138,12 @@ int usherd_directory_batch(usherd_directory_t *d, unsigned *more);
  * lineage and rebuilds.  USHERD_OK, _ERROR, _LOST or _DEPOSED.
  */
 int usherd_directory_verify(usherd_directory_t *d);
+
+
+/* ---- directory_sweep.c ----------------------------------------------- */
+
+/* Looks for a page of records when it is time.  As usherd_directory_batch. */
+int usherd_directory_sweep(usherd_directory_t *d);
 
 
 /* ---- directory_redis.c ----------------------------------------------- */

@@ -377,7 +377,6 @@ usherd_directory_fetch(usherd_directory_t *d, unsigned *n)
 {
     int                  rc;
     unsigned             i;
-    const char          *id, *p;
     usherd_pg_result_t  *result;
 
     rc = usherd_pg_query(d->pg, "FETCH 1000 FROM directory_ids", 0, NULL,
@@ -389,22 +388,8 @@ usherd_directory_fetch(usherd_directory_t *d, unsigned *n)
     *n = usherd_pg_rows(result);
     d->text.len = 0;
 
-    usherd_bytes_add(&d->text, "{", 1);
-
     for (i = 0; i < *n; i++) {
-        id = usherd_pg_value(result, i, 0);
-
-        usherd_bytes_add(&d->text, i ? ",\"" : "\"", i ? 2 : 1);
-
-        for (p = id; *p != '\0'; p++) {
-            if (*p == '"' || *p == '\\') {
-                usherd_bytes_add(&d->text, "\\", 1);
-            }
-
-            usherd_bytes_add(&d->text, p, 1);
-        }
-
-        usherd_bytes_add(&d->text, "\"", 1);
+        usherd_directory_element(d, usherd_pg_value(result, i, 0));
     }
 
     usherd_bytes_add(&d->text, "}", 1);

@@ -171,13 +171,28 @@ static const char  usherd_script_ready[] =
     "redis.call('SET', KEYS[3], ARGV[1])\n"
     "return id + 1\n";
 
+/*
+ * Keys: nonce, then records.  Arguments: last nonce, nonce.
+ * Returns those records that are missing, by their place.
+ */
+static const char  usherd_script_sweep[] =
+    USHERD_SCRIPT_NONCE("KEYS[1]", "ARGV[1]", "ARGV[2]")
+    "local missing = {}\n"
+    "for i = 2, #KEYS do\n"
+    "    if redis.call('EXISTS', KEYS[i]) == 0 then\n"
+    "        missing[#missing + 1] = i - 2\n"
+    "    end\n"
+    "end\n"
+    "return missing\n";
+
 
 static const char  *usherd_scripts[USHERD_NSCRIPTS] = {
     usherd_script_project,
     usherd_script_beat,
     usherd_script_begin,
     usherd_script_fill,
-    usherd_script_ready
+    usherd_script_ready,
+    usherd_script_sweep
 };
 
 

@@ -138,6 +138,7 @@ void usherd_log(int level, const char *fmt, ...)
     _(directory_batches, "Outbox batches projected.")                         \
     _(directory_rebuilds, "Rebuilds of the whole directory.")                 \
     _(directory_refused, "Records refused: a newer version was there.")       \
+    _(directory_missing, "Records that were missing in Redis.")               \
     _(keep_runs, "Runs of keep's functions.")                                 \
     _(keep_errors, "Failed runs of keep's functions.")                        \
     _(redis_errors, "Error replies of Redis.")                                \
