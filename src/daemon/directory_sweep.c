@@ -8,8 +8,8 @@
  * every edge that does not hold it; no edge can know better, and no change
  * would ever write it again.  So each second a page of ids, in the order of
  * their index, is looked for in Redis, over and over: a million keys take a
- * quarter of an hour.  What is missing goes through the outbox as if it were
- * new, so that edges forget that they did not find it.
+ * quarter of an hour.  What is missing goes through the outbox like any change,
+ * so that edges forget that they did not find it.
  *
  * What waits in the outbox is not missing: a key and its row there are of one
  * transaction, and nobody but us takes it out.
@@ -137,7 +137,7 @@ usherd_sweep_missing(usherd_directory_t *d, const char *kind,
 
     rc = usherd_pg_query(d->pg,
         "INSERT INTO usher.directory_outbox (kind, ids, urgent, inserted) "
-        "SELECT $1, array_agg(i), false, true FROM unnest($2::text[]) i "
+        "SELECT $1, array_agg(i), false, false FROM unnest($2::text[]) i "
         "WHERE NOT EXISTS (SELECT FROM usher.directory_outbox o "
                           "WHERE o.kind = $1 AND i = ANY (o.ids)) "
         "HAVING count(*) > 0 RETURNING cardinality(ids)",
