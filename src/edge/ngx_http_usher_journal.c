@@ -30,6 +30,8 @@ static ngx_uint_t ngx_http_usher_journal_fits(ngx_http_usher_journal_t *j,
 static ngx_http_usher_hold_t *ngx_http_usher_journal_hold(
     ngx_http_request_t *r, ngx_uint_t make);
 static void ngx_http_usher_journal_unhold(void *data);
+static uint64_t ngx_http_usher_journal_lines(ngx_http_usher_journal_t *j,
+    size_t len);
 static ngx_int_t ngx_http_usher_journal_gather(ngx_http_request_t *r,
     ngx_chain_t **body, off_t *offset, u_char *dst, size_t len);
 
@@ -152,7 +154,7 @@ ngx_http_usher_journal_fits(ngx_http_usher_journal_t *j, size_t len,
         room = 0;
     }
 
-    if (j->next.map != NULL || j->spare.task.active) {
+    if (j->next.map != NULL || j->spare->task.active) {
         room += j->conf->segment - USHER_SEGMENT_HEADER
                 - 2 * sizeof(usher_seal_t);
     }
@@ -293,7 +295,6 @@ ngx_http_usher_journal_parts(ngx_http_request_t *r, ngx_str_t *id,
     off_t                      total, offset;
     size_t                     size, max, len, head;
     u_char                    *p, *start, *buf;
-    uint64_t                   need;
     ngx_uint_t                 n, of;
     ngx_chain_t               *cl;
     ngx_http_usher_journal_t  *j;
@@ -319,13 +320,18 @@ ngx_http_usher_journal_parts(ngx_http_request_t *r, ngx_str_t *id,
 
     size = ngx_min((max - head - 3) / 2, USHER_EVENT_PART);
     of = (total + size - 1) / size;
-    need = of * head + 2 * total + 3 * of;
 
     /* all or none: parts without their closing event are dead weight */
 
-    if (need > ngx_max(ngx_http_usher_room(j), (uint64_t) max)
-        && need + j->conf->segment > j->conf->size)
+    len = head + 3 + 2 * size;
+
+    if (ngx_http_usher_journal_room(len) == NULL
+        || ngx_http_usher_journal_lines(j, len) <= of)
     {
+        /* others may hold acknowledged segments */
+
+        j->shared->journal_full = 1;
+        ngx_http_usher_count(journal_denied);
         return NGX_BUSY;
     }
 
@@ -349,6 +355,7 @@ ngx_http_usher_journal_parts(ngx_http_request_t *r, ngx_str_t *id,
         start = ngx_http_usher_journal_room(head + 3 + 2 * len);
 
         if (start == NULL) {
+            ngx_http_usher_count(journal_denied);
             return NGX_BUSY;
         }
 
@@ -362,6 +369,33 @@ ngx_http_usher_journal_parts(ngx_http_request_t *r, ngx_str_t *id,
     *parts = of;
 
     return NGX_OK;
+}
+
+
+/* How many lines of a length there is room for, or could be made now. */
+
+static uint64_t
+ngx_http_usher_journal_lines(ngx_http_usher_journal_t *j, size_t len)
+{
+    uint64_t                n;
+    ngx_uint_t              i;
+    ngx_http_usher_slot_t  *s;
+
+    s = j->own;
+
+    n = (j->next.map != NULL || j->spare->task.active);
+
+    if (j->shared->journal_bytes < j->conf->size) {
+        n += (j->conf->size - j->shared->journal_bytes) / s->segment;
+    }
+
+    for (i = 0; i + 1 < s->nsegs && s->segs[i].acked != 0; i++) {
+        n++;
+    }
+
+    return ngx_http_usher_room(j) / len
+           + n * ((s->segment - USHER_SEGMENT_HEADER
+                   - 2 * sizeof(usher_seal_t)) / len);
 }
 
 

@@ -129,6 +129,7 @@ typedef struct {
     void               (*done)(void *self);
     ngx_atomic_t         finished;     /* 1: the thread has left it */
     unsigned             active:1;     /* posted, done() not yet called */
+    unsigned             left:1;       /* waited for: its event frees it */
 } ngx_http_usher_task_t;
 
 
@@ -330,7 +331,7 @@ struct ngx_http_usher_journal_s {
     int                  unsynced[NGX_HTTP_USHER_UNSYNCED];
                                        /* segments left since the last sync */
     ngx_uint_t           nunsynced;
-    ngx_http_usher_spare_t  spare;
+    ngx_http_usher_spare_t  *spare;    /* at work, or to be */
     ngx_http_usher_sync_t  sync;
     ngx_uint_t           generation;   /* of the own slot: waiters' */
 

@@ -180,6 +180,13 @@ ngx_http_usher_journal_create(ngx_http_usher_journal_conf_t *jcf)
         return NULL;
     }
 
+    j->spare = ngx_calloc(sizeof(ngx_http_usher_spare_t), ngx_cycle->log);
+
+    if (j->spare == NULL) {
+        ngx_free(j);
+        return NULL;
+    }
+
     j->cycle = ngx_cycle;
     j->conf = jcf;
     j->dir = -1;
@@ -401,9 +408,11 @@ ngx_http_usher_task_done(ngx_event_t *ev)
 {
     ngx_http_usher_task_t  *t = ev->data;
 
+    ngx_uint_t              left;
     ngx_http_usher_slot_t  *s;
 
     s = t->slot;
+    left = t->left;
 
     if (t->active) {
         t->active = 0;
@@ -419,6 +428,10 @@ ngx_http_usher_task_done(ngx_event_t *ev)
     if (s != NULL) {
         s->refs--;
         ngx_http_usher_slot_release(s);
+    }
+
+    if (left) {
+        ngx_free(t);
     }
 }
 

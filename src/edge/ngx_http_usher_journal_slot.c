@@ -32,6 +32,7 @@ static ngx_int_t ngx_http_usher_slot_recyclable(ngx_http_usher_slot_t *s,
     ngx_msec_t retain);
 static void ngx_http_usher_slot_shift(ngx_http_usher_slot_t *s,
     ngx_uint_t n);
+static void ngx_http_usher_slot_taken(ngx_http_usher_journal_t *j);
 static void ngx_http_usher_slot_spare_done(void *self);
 static void ngx_http_usher_slot_trim_done(void *self);
 
@@ -113,7 +114,7 @@ ngx_http_usher_slot_create(ngx_http_usher_journal_t *j)
 
     /* a spare of the last slot may still be in the making */
 
-    if (j->spare.task.active
+    if (j->spare->task.active
         || ngx_http_usher_slot_directory(j) != NGX_OK)
     {
         return NGX_ERROR;
@@ -369,7 +370,7 @@ ngx_http_usher_slot_switch(ngx_http_usher_journal_t *j)
     ngx_http_usher_spare_t  *sp;
 
     s = j->own;
-    sp = &j->spare;
+    sp = j->spare;
 
     if (j->next.map == NULL && !sp->task.active) {
         ngx_http_usher_slot_spare(j);
@@ -382,11 +383,8 @@ ngx_http_usher_slot_switch(ngx_http_usher_journal_t *j)
 
         for (i = 0; i < NGX_HTTP_USHER_SPARE_WAIT * 10; i++) {
             if (__atomic_load_n(&sp->task.finished, __ATOMIC_ACQUIRE)) {
-                sp->task.active = 0;
-                ngx_http_usher_slot_spare_done(sp);
-
-                /* its event is still to come, and must find the task free */
-
+                ngx_http_usher_slot_taken(j);
+                sp = j->spare;
                 break;
             }
 
@@ -438,6 +436,32 @@ ngx_http_usher_slot_switch(ngx_http_usher_journal_t *j)
 }
 
 
+/*
+ * A spare that was waited for: its event is still to come, so that the next
+ * one, which may be wanted before that, is another task.
+ */
+
+static void
+ngx_http_usher_slot_taken(ngx_http_usher_journal_t *j)
+{
+    ngx_http_usher_spare_t  *sp;
+
+    sp = j->spare;
+
+    sp->task.active = 0;
+    ngx_http_usher_slot_spare_done(sp);
+
+    j->spare = ngx_calloc(sizeof(ngx_http_usher_spare_t), ngx_cycle->log);
+
+    if (j->spare == NULL) {
+        j->spare = sp;
+        return;
+    }
+
+    sp->task.left = 1;
+}
+
+
 /* Has a thread make the next segment, if there is none and there may be. */
 
 void
@@ -448,7 +472,7 @@ ngx_http_usher_slot_spare(ngx_http_usher_journal_t *j)
     ngx_http_usher_spare_t  *sp;
 
     s = j->own;
-    sp = &j->spare;
+    sp = j->spare;
 
     if (s == NULL || j->next.map != NULL || sp->task.active
         || sp->task.task.event.active)
