@@ -42,6 +42,14 @@ $t->wait_for(sub { $t->post('/hook?id=b', 'x' x 8000)->status == 204 },
              'over when it is acknowledged', 15);
 is(said(qr/has room again/), 1, 'and said so');
 
+for (1 .. 60) {
+    my @new = $d->feed(10, 1000) or last;
+    push @lines, @new;
+    sleep 0.02;
+}
+
+is(said(qr/is full: its size is reached/), 2, 'as when it is full again');
+
 # retain is an hour, but size comes first
 
 for (1 .. 60) {

@@ -390,6 +390,8 @@ typedef struct {
     ngx_uint_t              n;
     ngx_err_t               err;
     unsigned                said:1;     /* that a slot cannot be read */
+    unsigned                settled:1;  /* no file was uncounted when it
+                                           began */
     ngx_http_usher_found_t  found[NGX_HTTP_USHER_ADOPT_MAX];
     ngx_atomic_uint_t       before;     /* journal_bytes when it began */
 } ngx_http_usher_scan_t;

@@ -22,6 +22,7 @@ static void ngx_http_usher_adopt_slot(ngx_http_usher_journal_t *j,
 static void ngx_http_usher_adopt_damage(ngx_http_usher_slot_t *s);
 static void ngx_http_usher_adopt_measure(ngx_http_usher_journal_t *j,
     ngx_http_usher_scan_t *scan);
+static ngx_uint_t ngx_http_usher_adopt_settled(ngx_http_usher_journal_t *j);
 static void ngx_http_usher_adopt_reap(ngx_http_usher_journal_t *j);
 
 static void ngx_http_usher_adopt_removed(void *self);
@@ -87,6 +88,7 @@ ngx_http_usher_adopt_scan(ngx_http_usher_journal_t *j)
 
     scan->segment = j->conf->segment;
     scan->before = j->shared->journal_bytes;
+    scan->settled = ngx_http_usher_adopt_settled(j);
 
     /* of its own: the loop may close j->dir */
 
@@ -243,7 +245,8 @@ ngx_http_usher_adopt_damage(ngx_http_usher_slot_t *s)
 
 /*
  * Sets the node's count right where two scans in a row agree that it is
- * wrong by as much, and nobody counted meanwhile.
+ * wrong by as much, and nobody counted meanwhile.  What this process has in
+ * work could be seen half done by each: segments are trimmed in the same tick.
  */
 
 static void
@@ -251,6 +254,11 @@ ngx_http_usher_adopt_measure(ngx_http_usher_journal_t *j,
     ngx_http_usher_scan_t *scan)
 {
     int64_t  drift;
+
+    if (!scan->settled || !ngx_http_usher_adopt_settled(j)) {
+        j->drift = 0;
+        return;
+    }
 
     drift = (int64_t) (scan->bytes - (uint64_t) scan->before);
 
@@ -262,6 +270,33 @@ ngx_http_usher_adopt_measure(ngx_http_usher_journal_t *j,
     }
 
     j->drift = drift;
+}
+
+
+/* Does no thread make or remove a file that is counted when it is done? */
+
+static ngx_uint_t
+ngx_http_usher_adopt_settled(ngx_http_usher_journal_t *j)
+{
+    ngx_queue_t            *q;
+    ngx_http_usher_slot_t  *s;
+
+    if (j->spare->task.active) {
+        return 0;
+    }
+
+    for (q = ngx_queue_head(&j->slots);
+         q != ngx_queue_sentinel(&j->slots);
+         q = ngx_queue_next(q))
+    {
+        s = ngx_queue_data(q, ngx_http_usher_slot_t, queue);
+
+        if (s->remove.task.active || s->fork.task.active) {
+            return 0;
+        }
+    }
+
+    return 1;
 }
 
 
