@@ -105,8 +105,9 @@ typedef struct {
     /* a fork being located */
     unsigned             forking:1;
     unsigned             fork_sure:1; /* fork_agreed is set */
+    unsigned             fork_whole:1;  /* asked for from its beginning */
     unsigned             fork_back;   /* marks to go back */
-    unsigned             fork_tries;
+    unsigned             fork_tries;  /* to look for lines, in vain */
     uint64_t             fork_agreed; /* common up to here at least */
     uint64_t             fork_common; /* state forked: common up to */
 

@@ -19,7 +19,9 @@
  *
  * The stream is followed in steps, so that no other slot waits for long, and
  * what a step has seen is trimmed.  Where it ends without an answer, the rest
- * is awaited, then asked for.
+ * is awaited, then asked for, however long that takes: a guess would lose
+ * lines, or store them twice, when the edge comes back.  Only what the edge
+ * itself says it has no more (a hole from the beginning) is done without.
  */
 
 
@@ -297,21 +299,31 @@ usherd_fork_back(usherd_flush_t *f, usherd_slot_t *slot,
         }
     }
 
-    if (slot->fork_tries >= USHERD_FORK_TRIES
-        || (fork->data && fork->lowest == 0))
-    {
+    if (slot->fork_whole && !fork->data) {
+
+        /* of what it sends, only the hole is there as yet */
+
+        return USHERD_OK;
+    }
+
+    if (slot->fork_whole || (fork->data && fork->lowest == 0)) {
         below = fork->marks[i - 1].position;
 
-        usherd_log(USHERD_LOG_WARN, "slot %s: the edge does not send what "
+        usherd_log(USHERD_LOG_WARN, "slot %s: the edge does not have what "
                    "would tell, going by the lines that it does send",
                    slot->id);
 
-        return fork->data ? usherd_fork_follow(f, slot, fork->lowest, below)
-                          : usherd_fork_declare(f, slot, below);
+        return usherd_fork_follow(f, slot, fork->lowest, below);
     }
 
-    i = i > slot->fork_back ? i - slot->fork_back : 0;
-    slot->fork_back *= 2;
+    if (i > slot->fork_back) {
+        i -= slot->fork_back;
+        slot->fork_back *= 2;
+
+    } else {
+        i = 0;
+        slot->fork_whole = 1;
+    }
 
     return usherd_flush_rewind(f, slot, fork->marks[i].position);
 }

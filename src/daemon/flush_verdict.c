@@ -85,6 +85,7 @@ usherd_verdict_slot(usherd_flush_t *f, usherd_slot_t *slot)
         slot->fork_back = 1;
         slot->fork_tries = 0;
         slot->fork_sure = 0;
+        slot->fork_whole = 0;
         return usherd_flush_fork(f, slot);
 
     case USHERD_VERDICT_STOP:
@@ -295,10 +296,6 @@ usherd_verdict_again(usherd_flush_t *f, usherd_slot_t *slot)
 {
     if (usherd_now() - slot->rewind_at < USHERD_RESEND_MS) {
         return USHERD_OK;
-    }
-
-    if (slot->forking && ++slot->fork_tries >= USHERD_FORK_TRIES) {
-        return usherd_flush_fork(f, slot);
     }
 
     if (!slot->forking && usherd_flush_aside(f, slot) != USHERD_OK) {
