@@ -30,7 +30,7 @@
 #define USHERD_FLUSH_REASON    200
 #define USHERD_FLUSH_TEXT      64     /* a key of Redis, or an id */
 #define USHERD_FLUSH_MARK      (32 * 1024)    /* full entries have a mark */
-#define USHERD_FORK_TRIES      6      /* in vain, until we make do */
+#define USHERD_FORK_TRIES      6      /* to look for lines, in vain */
 
 
 /* Where the common position of a forked slot is kept: its reason. */
