@@ -96,8 +96,9 @@ $d->ack(slot => $id, at => $fork, state => 'f');
 ok($d->drain(sub { $d->slots > 1 && $d->lines >= 1150 }, 20),
    'a new slot has what was above');
 is($d->exactly(@lines), '', 'each line once');
-$t->wait_for(sub { !grep { $_ eq $id } $d->dirs }, 'the forked one is gone');
-$t->wait_for(sub { !$d->redis->exists("usher:ev:$id") }, 'and its stream');
+$t->wait_for(sub { !$d->redis->exists("usher:ev:$id") },
+             'the stream of the forked one is gone');
+ok((grep { $_ eq $id } $d->dirs), 'what lies below is kept');
 like($t->error_log, qr/slot $id is forked at $fork, 40000 bytes/, 'reported');
 push @lines, $d->feed(50, 500);
 ok($d->drain(sub { $d->lines == 1200 }), 'appending goes on');
@@ -107,6 +108,7 @@ is($d->exactly(@lines), '', 'in the new slot');
 
 $t->nginx_conf(conf('0'), test_module => 1);
 ok($t->reload, 'retain=0');
+$t->wait_for(sub { !grep { $_ eq $id } $d->dirs }, 'the forked one goes');
 push @lines, map { my @l = $d->feed(50, 500); sleep 0.08; $d->pull; $d->ack;
                    @l } 1 .. 12;
 ok($d->drain(sub { $d->lines == @lines }), 'stored');

@@ -13,7 +13,7 @@ my $t = Usher::Test->new;
 $t->postgres;
 $t->redis;
 $t->nginx(Usher::Drain->conf(
-    journal => 'size=8m segment=64k window=1m sync=10ms retain=1h',
+    journal => 'size=8m segment=64k window=1m sync=10ms retain=1s',
     server => 'location = /r { usher_auth optional; usher_event on;
                                return 200 "x"; }'),
     test_module => 1, workers => 1);

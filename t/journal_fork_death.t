@@ -83,7 +83,7 @@ sub fork_at {
 
     my %was = map { $_ => 1 } $d->slots;
 
-    push @lines, map { $d->feed(100, 500) } 1 .. 20;
+    push @lines, map { sleep 0.01; $d->feed(100, 500) } 1 .. 20;
     $t->wait_for(sub { $d->pull; $d->lines >= @lines - 1000 }, 'read');
 
     my ($id) = grep { !$was{$_} } $d->slots;
@@ -94,6 +94,8 @@ sub fork_at {
     return $id;
 }
 
+
+sub moved { $t->error_log =~ /all that forked slot $_[0] had above/ }
 
 sub held {
     my ($step) = @_;
@@ -121,7 +123,7 @@ for my $next (@steps, '') {
     $step = $next;
 }
 
-$t->wait_for(sub { $d->pull; !-e "$dir/$id" }, 'the forked slot goes', 30);
+$t->wait_for(sub { $d->pull; moved($id) }, 'all of it is moved', 30);
 ok($d->drain(sub { $d->lines >= @lines }, 30), 'what was above it came');
 is($d->exactly(@lines), '', 'each line once, wherever its worker died');
 unlike($t->error_log, qr/has a hole|lacks/, 'no hole');
@@ -136,12 +138,12 @@ unlink "$at/none";
 for my $round (1 .. 8) {
     my $n = $d->dirs;
 
-    $t->wait_for(sub { $d->dirs > $n || !-e "$dir/$id" }, "round $round: on");
+    $t->wait_for(sub { $d->dirs > $n || moved($id) }, "round $round: on");
     sleep rand 0.02;
     kill 'KILL', $t->workers;
 }
 
-$t->wait_for(sub { $d->pull; !-e "$dir/$id" }, 'the forked slot goes', 30);
+$t->wait_for(sub { $d->pull; moved($id) }, 'all of it is moved', 30);
 ok($d->drain(sub { $d->lines >= @lines }, 30), 'what was above it came');
 is($d->exactly(@lines), '', 'each line once, whenever its worker died');
 
@@ -166,7 +168,7 @@ kill 'KILL', @pids;
 open my $lock, '<', "$dir/$id/lock" or die "$dir/$id/lock: $!";
 $t->wait_for(sub { flock $lock, LOCK_EX | LOCK_NB }, 'nobody adopts it yet');
 
-my ($new) = unpack 'x16 H32', $t->slurp("$dir/$id/moved");
+my ($new) = unpack 'x24 H32', $t->slurp("$dir/$id/moved");
 
 ok(-e "$dir/$new", 'the new slot has its name, and "moved" names it');
 $t->start('nginx');

@@ -214,20 +214,24 @@ typedef struct {
     ngx_http_usher_read_t  *read;      /* what; not at work itself */
     ngx_http_usher_spare_t  spare;     /* the new slot's segment */
     int                  parent;       /* of the journal; closed by the task */
+    uint64_t             common;       /* the fork */
     uint64_t             from;
-    uint64_t             moved;        /* result: all below is elsewhere */
+    uint64_t             end;          /* all from here on is elsewhere */
     uint64_t             lost;         /* result: bytes that were corrupt */
     uint64_t             chain;        /* of the new slot, so far */
     ngx_err_t            err;
     unsigned             durable:1;    /* sync each step */
+    unsigned             whole:1;      /* nothing is left of the segment */
     unsigned             made:1;       /* result: there is a new slot */
+    unsigned             removed:1;    /* result: the segment's file is not */
 } ngx_http_usher_fork_t;
 
 
 /* The file "moved" of a forked slot. */
 typedef struct {
-    uint64_t             from;         /* all below is in other slots */
-    uint64_t             end;          /* and below this, if slot is there */
+    uint64_t             common;       /* the fork */
+    uint64_t             end;          /* all from here on is elsewhere */
+    uint64_t             next;         /* and from here, if slot is there */
     u_char               slot[USHER_SLOT_ID];
     uint32_t             named;        /* 1: slot has a meaning */
     uint32_t             crc;          /* CRC-32C of all fields above */
@@ -257,6 +261,7 @@ struct ngx_http_usher_slot_s {
     ngx_uint_t           epoch;        /* replies of older ones are void */
     size_t               queued;       /* bytes without a reply */
     uint64_t             counted;      /* its part of the process's window */
+    uint64_t             common;       /* forked or cut: the fork */
 
     ngx_msec_t           check;        /* time of the next check */
     ngx_msec_t           backoff;      /* between checks, msec */
@@ -280,6 +285,8 @@ struct ngx_http_usher_slot_s {
     unsigned             beyond:1;     /* PostgreSQL has more than we do */
     unsigned             ended:1;      /* end entry was queued */
     unsigned             forked:1;
+    unsigned             cut:1;        /* all above its fork is elsewhere */
+    unsigned             dead:1;       /* cut, and still forked to usherd */
     unsigned             stuck:1;      /* forked: said that it cannot move */
     unsigned             closing:1;    /* adopted: being removed */
     unsigned             gone:1;       /* free it when refs is 0 */
@@ -371,7 +378,8 @@ typedef struct {
     ngx_http_usher_seg_t   *segs;
     ngx_uint_t              nsegs;
     ngx_uint_t              nends;      /* segs whose own end is known */
-    uint64_t                moved;      /* forked: up to here elsewhere */
+    uint64_t                moved;      /* forked: from here on elsewhere */
+    uint64_t                common;     /* the fork */
     char                    origin[USHER_SLOT_TEXT + 1];
     ngx_err_t               err;        /* why it cannot be read */
     unsigned                forked:1;
@@ -524,6 +532,10 @@ void ngx_http_usher_ack_finish(ngx_http_usher_slot_t *s, ngx_uint_t *hurry);
 /* _ship_fork.c */
 void ngx_http_usher_fork_start(ngx_http_usher_slot_t *s, uint64_t position);
 void ngx_http_usher_fork_pump(ngx_http_usher_slot_t *s);
+/* The slot ends there now: segments above are none of it any more. */
+void ngx_http_usher_fork_end(ngx_http_usher_slot_t *s, uint64_t end);
+/* Its keys: nobody reads them any more. */
+void ngx_http_usher_fork_forget(ngx_http_usher_slot_t *s);
 ngx_int_t ngx_http_usher_fork_found(int parent, ngx_http_usher_found_t *f);
 ngx_uint_t ngx_http_usher_fork_held(ngx_http_usher_slot_t *s);
 

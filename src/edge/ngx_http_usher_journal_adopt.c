@@ -179,10 +179,12 @@ ngx_http_usher_adopt_slot(ngx_http_usher_journal_t *j,
 
     if (f->forked) {
 
-        /* its owner died while it moved what lies above a fork */
+        /* what lies above the fork is moved, or was */
 
         s->forked = 1;
-        s->acked = s->shipped = ngx_min(f->moved, s->end);
+        ngx_http_usher_fork_end(s, ngx_min(f->moved, s->end));
+        s->common = ngx_min(f->common, s->end);
+        s->acked = s->shipped = s->common;
     }
 
     ngx_memcpy(s->origin, f->origin, sizeof(s->origin));

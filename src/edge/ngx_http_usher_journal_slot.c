@@ -627,11 +627,8 @@ ngx_http_usher_slot_trim(ngx_http_usher_slot_t *s, ngx_uint_t hurry)
             break;
         }
 
-        /* what lay above a fork is kept where it is now */
-
-        if (!s->forked
-            && (seg->acked == 0
-                || now - seg->acked < s->journal->conf->retain))
+        if (seg->acked == 0
+            || now - seg->acked < s->journal->conf->retain)
         {
             break;
         }

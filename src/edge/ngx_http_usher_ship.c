@@ -220,7 +220,7 @@ ngx_http_usher_ship_idle(ngx_http_usher_journal_t *j)
 
         ngx_http_usher_slot_trim(s, j->shared->journal_full);
 
-        if (s->adopted && s->end == 0) {
+        if (s->adopted && s->end == 0 && !s->forked) {
 
             /* nothing was ever appended */
 

@@ -129,9 +129,21 @@ ngx_http_usher_ack_apply(ngx_http_usher_slot_t *s, usher_ack_t *ack)
     }
 
     if (ack->state == USHER_ACK_FORKED) {
+
+        if (s->cut && ack->position >= s->end) {
+
+            /* what is above is elsewhere: this is a copy of the rest */
+
+            s->dead = 1;
+            ngx_http_usher_ack_beyond(s, ack->position);
+            return;
+        }
+
         ngx_http_usher_fork_start(s, ack->position);
         return;
     }
+
+    s->dead = 0;
 
     if (ack->position > (s->own ? s->journal->sealed : s->end)) {
         ngx_http_usher_ack_beyond(s, ack->position);
@@ -608,7 +620,11 @@ ngx_http_usher_ack_finished(ngx_http_usher_sent_t *sent,
 
     if (s->beyond || (rc == NGX_OK && major > s->end)) {
 
-        /* somebody appended more to it: the keys are his */
+        /* somebody appended more to it: the keys are his; or nobody's */
+
+        if (s->dead) {
+            ngx_http_usher_fork_forget(s);
+        }
 
         ngx_http_usher_ack_retire(s);
         return;

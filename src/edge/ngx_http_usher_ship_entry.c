@@ -3,14 +3,17 @@
  * ngx_http_usher_ship_entry.c - the entries of a stream: which is next, and
  * how it is written.
  *
- * An entry holds whole seals: its chain is known from the first of them, and
- * its bytes were checked or are the process's own.
+ * An entry holds whole seals, but where a slot was cut at a fork: its chain is
+ * known from the first of them, and its bytes were checked or are the process's
+ * own.
  */
 
 
 #include "ngx_http_usher_journal.h"
 
 
+static void ngx_http_usher_ship_cut(ngx_http_usher_slot_t *s,
+    ngx_http_usher_entry_t *e);
 static ngx_int_t ngx_http_usher_ship_mapped(ngx_http_usher_slot_t *s,
     ngx_http_usher_entry_t *e);
 static ngx_int_t ngx_http_usher_ship_takeup(ngx_http_usher_slot_t *s,
@@ -70,6 +73,7 @@ ngx_http_usher_ship_next(ngx_http_usher_slot_t *s, ngx_http_usher_entry_t *e)
 
         if (got->from <= s->shipped && s->shipped < got->end) {
             *e = *got;
+            ngx_http_usher_ship_cut(s, e);
             return NGX_OK;
         }
 
@@ -77,6 +81,23 @@ ngx_http_usher_ship_next(ngx_http_usher_slot_t *s, ngx_http_usher_entry_t *e)
     }
 
     return ngx_http_usher_read_start(s) == NGX_ERROR ? NGX_ERROR : NGX_AGAIN;
+}
+
+
+/* What lies above a fork is in other slots: a line ends there. */
+
+static void
+ngx_http_usher_ship_cut(ngx_http_usher_slot_t *s, ngx_http_usher_entry_t *e)
+{
+    if (e->end <= s->end) {
+        return;
+    }
+
+    e->end = s->end;
+
+    if (e->data != NULL) {
+        e->lines = ngx_http_usher_read_lines(e->data, e->end - e->from);
+    }
 }
 
 

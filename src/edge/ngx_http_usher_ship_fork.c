@@ -7,13 +7,15 @@
  * usherd found that what PostgreSQL has of a slot is not what this process
  * ships: a copy of the slot, or an older state of the machine, was shipped
  * by another.  Both agree up to the fork.  What lies above it here is moved
- * to slots of their own, a segment at a time, and the forked one goes.
+ * to slots of their own, a segment at a time, the last one first.  What is
+ * left then is a copy of what PostgreSQL has: it is kept for retain, like any
+ * other, in case PostgreSQL is set back to before the fork.
  *
  * A thread makes each of them whole, with the lines sealed anew, under a name
  * that is not a slot's.  Then, each step on disk before the next one:
  *
- *     1. the file "moved" of the forked slot says up to where lines are
- *        elsewhere already, names the new slot and up to where it goes
+ *     1. the file "moved" of the forked slot says from where on lines are
+ *        elsewhere already, names the new slot and where that begins
  *     2. the new slot gets its name: its lines are there
  *     3. "moved" says that all of that is elsewhere
  *
@@ -22,8 +24,9 @@
  * The new slot has no owner; it is shipped by whoever finds it, and not
  * retired as long as "moved" names it: its file "origin" says whom to ask.
  *
- * A moved segment of the forked slot is removed at once.  So this takes the
- * room of one segment, and does not ask whether the journal is full.
+ * A moved segment of the forked slot is removed at once, so that its segments
+ * follow on each other at any moment.  So this takes the room of one segment,
+ * and does not ask whether the journal is full.
  */
 
 
@@ -36,6 +39,7 @@ static void ngx_http_usher_fork_work(void *data, ngx_log_t *log);
 static void ngx_http_usher_fork_done(void *self);
 static void ngx_http_usher_fork_failed(ngx_http_usher_slot_t *s);
 static void ngx_http_usher_fork_finish(ngx_http_usher_slot_t *s);
+static void ngx_http_usher_fork_delete(ngx_http_usher_slot_t *s);
 static void ngx_http_usher_fork_ignore(void *data,
     ngx_http_usher_reply_t *reply);
 static ngx_int_t ngx_http_usher_fork_lines(ngx_http_usher_fork_t *fork);
@@ -43,7 +47,8 @@ static ngx_int_t ngx_http_usher_fork_append(ngx_http_usher_fork_t *fork,
     u_char *p, size_t len);
 static ngx_int_t ngx_http_usher_fork_publish(ngx_http_usher_fork_t *fork);
 static ngx_int_t ngx_http_usher_fork_mark(ngx_http_usher_fork_t *fork,
-    uint64_t from, ngx_uint_t named);
+    uint64_t end, ngx_uint_t named);
+static void ngx_http_usher_fork_remove(ngx_http_usher_fork_t *fork);
 static ngx_int_t ngx_http_usher_fork_file(int dir, const char *name,
     void *data, size_t len, ngx_uint_t durable);
 static ngx_int_t ngx_http_usher_fork_read(int dir,
@@ -64,8 +69,11 @@ ngx_http_usher_fork_start(ngx_http_usher_slot_t *s, uint64_t position)
 
     s->adopted = 1;
     s->forked = 1;
+    s->cut = 0;
+    s->beyond = 0;
     s->epoch++;
-    s->acked = s->shipped = ngx_min(position, s->end);
+    s->common = ngx_min(position, s->end);
+    s->acked = s->shipped = s->common;
     s->retry = 0;
     s->failures = 0;
 
@@ -79,6 +87,7 @@ ngx_http_usher_fork_start(ngx_http_usher_slot_t *s, uint64_t position)
 void
 ngx_http_usher_fork_pump(ngx_http_usher_slot_t *s)
 {
+    ngx_uint_t                 n;
     ngx_http_usher_fork_t     *fork;
     ngx_http_usher_journal_t  *j;
 
@@ -92,26 +101,33 @@ ngx_http_usher_fork_pump(ngx_http_usher_slot_t *s)
         return;
     }
 
-    if (s->nsegs != 0 && s->shipped < s->segs[0].base) {
+    if (s->nsegs != 0 && s->common < s->segs[0].base) {
         ngx_log_error(NGX_LOG_CRIT, ngx_cycle->log, 0,
                       "usher journal: forked slot %s has a hole from %uL to "
-                      "%uL: freed", s->text, s->shipped, s->segs[0].base);
+                      "%uL: freed", s->text, s->common, s->segs[0].base);
 
         ngx_http_usher_count(journal_holes);
-        s->acked = s->shipped = s->segs[0].base;
+        s->common = s->segs[0].base;
     }
 
-    if (s->shipped >= s->end) {
+    if (s->nsegs == 0 || s->common >= s->end) {
         ngx_http_usher_fork_finish(s);
         return;
     }
+
+    for (n = s->nsegs - 1; s->segs[n].base >= s->end; n--) { /* void */ }
+
+    s->shipped = ngx_max(s->segs[n].base, s->common);
 
     if (j->dir == -1 || ngx_http_usher_read_prepare(s) != NGX_OK) {
         return;
     }
 
     fork->read = &s->read;
+    fork->common = s->common;
     fork->from = s->shipped;
+    fork->end = s->end;
+    fork->whole = (n != 0 && fork->from == s->segs[n].base);
     fork->durable = (j->conf->sync != NGX_HTTP_USHER_SYNC_OFF);
 
     /* of its own: the loop may close j->dir */
@@ -158,7 +174,7 @@ ngx_http_usher_fork_done(void *self)
         ngx_log_error(NGX_LOG_CRIT, ngx_cycle->log, 0,
                       "usher journal: forked slot %s lacks %uL bytes from "
                       "%uL to %uL: corrupt", s->text, fork->lost, fork->from,
-                      fork->moved);
+                      fork->end);
 
         ngx_http_usher_count(journal_holes);
     }
@@ -170,13 +186,27 @@ ngx_http_usher_fork_done(void *self)
         ngx_log_error(NGX_LOG_NOTICE, ngx_cycle->log, 0,
                       "usher journal: slot %s has what forked slot %s had "
                       "from %uL to %uL", text, s->text, fork->from,
-                      fork->moved);
+                      fork->end);
     }
 
-    s->acked = s->shipped = fork->moved;
+    if (fork->removed) {
+        ngx_http_usher_size_add(s->journal, -(int64_t) s->segment);
+    }
 
-    ngx_http_usher_slot_trim(s, 0);
+    ngx_http_usher_fork_end(s, fork->from);
     ngx_http_usher_fork_pump(s);
+}
+
+
+void
+ngx_http_usher_fork_end(ngx_http_usher_slot_t *s, uint64_t end)
+{
+    s->end = end;
+
+    while (s->nsegs > 1 && s->segs[s->nsegs - 1].base >= end) {
+        s->nsegs--;
+        s->end_chain = s->segs[s->nsegs].chain;
+    }
 }
 
 
@@ -200,43 +230,84 @@ ngx_http_usher_fork_failed(ngx_http_usher_slot_t *s)
 }
 
 
-/* All its lines are in other slots. */
+/* All above the fork is in other slots; what lies below is stored. */
 
 static void
 ngx_http_usher_fork_finish(ngx_http_usher_slot_t *s)
 {
-    u_char                     key[sizeof(USHER_STREAM_PREFIX)
-                                   + USHER_SLOT_TEXT];
-    ngx_str_t                  argv[3];
     ngx_http_usher_journal_t  *j;
 
     j = s->journal;
 
-    if (s->unclear || ngx_http_usher_fork_held(s)
-        || j->redis == NULL || !ngx_http_usher_redis_ready(j->redis))
-    {
+    if (j->redis == NULL || !ngx_http_usher_redis_ready(j->redis)) {
         return;
     }
+
+    if (s->nsegs != 0 && s->segs[0].base < s->end) {
+
+        ngx_log_error(NGX_LOG_NOTICE, ngx_cycle->log, 0,
+                      "usher journal: all that forked slot %s had above %uL "
+                      "is in others, it is kept for retain", s->text, s->end);
+
+        /* up to a window of memory; it stays registered, to hear of it */
+
+        ngx_http_usher_fork_delete(s);
+
+        s->forked = 0;
+        s->cut = 1;
+        s->dead = 1;
+        s->beyond = 1;
+        s->ended = 1;
+        s->takeup = 1;
+        s->known = 0;
+        s->announce = ngx_current_msec;
+        s->done = 0;
+        s->acked = s->shipped = s->end;
+
+        return;
+    }
+
+    if (s->unclear || ngx_http_usher_fork_held(s)) {
+        return;
+    }
+
+    ngx_http_usher_fork_forget(s);
+    ngx_http_usher_adopt_retire(s);
+}
+
+
+void
+ngx_http_usher_fork_forget(ngx_http_usher_slot_t *s)
+{
+    ngx_str_t  argv[3];
 
     ngx_str_set(&argv[0], "HDEL");
     ngx_str_set(&argv[1], USHER_SLOTS);
     argv[2].data = (u_char *) s->text;
     argv[2].len = USHER_SLOT_TEXT;
 
-    (void) ngx_http_usher_redis_command(j->redis, ngx_http_usher_fork_ignore,
-                                        NULL, 0, 3, argv);
+    (void) ngx_http_usher_redis_command(s->journal->redis,
+                                        ngx_http_usher_fork_ignore, NULL, 0,
+                                        3, argv);
 
-    /* nobody reads it any more: up to a window of memory */
+    ngx_http_usher_fork_delete(s);
+}
+
+
+static void
+ngx_http_usher_fork_delete(ngx_http_usher_slot_t *s)
+{
+    u_char     key[sizeof(USHER_STREAM_PREFIX) + USHER_SLOT_TEXT];
+    ngx_str_t  argv[2];
 
     ngx_str_set(&argv[0], "DEL");
     argv[1].data = key;
     argv[1].len = ngx_sprintf(key, "%s%s", USHER_STREAM_PREFIX, s->text)
                   - key;
 
-    (void) ngx_http_usher_redis_command(j->redis, ngx_http_usher_fork_ignore,
-                                        NULL, 0, 2, argv);
-
-    ngx_http_usher_adopt_retire(s);
+    (void) ngx_http_usher_redis_command(s->journal->redis,
+                                        ngx_http_usher_fork_ignore, NULL, 0,
+                                        2, argv);
 }
 
 
@@ -328,7 +399,8 @@ ngx_http_usher_fork_found(int parent, ngx_http_usher_found_t *f)
 
     if (rc == NGX_OK) {
         f->forked = 1;
-        f->moved = moved.from;
+        f->common = moved.common;
+        f->moved = moved.end;
 
         if (!moved.named) {
             return NGX_OK;
@@ -337,7 +409,7 @@ ngx_http_usher_fork_found(int parent, ngx_http_usher_found_t *f)
         usher_slot_text(moved.slot, name);
 
         if (faccessat(parent, name, F_OK, 0) == 0) {
-            f->moved = moved.end;
+            f->moved = moved.next;
             return NGX_OK;
         }
 
@@ -369,6 +441,7 @@ ngx_http_usher_fork_work(void *data, ngx_log_t *log)
     fork->lost = 0;
     fork->chain = 0;
     fork->made = 0;
+    fork->removed = 0;
 
     sp->size = fork->read->size;
     sp->boot = ngx_http_usher_boot();
@@ -412,12 +485,12 @@ ngx_http_usher_fork_work(void *data, ngx_log_t *log)
 }
 
 
-/* The rest of the segment, as the lines of the new slot. */
+/* The segment above the fork, as the lines of the new slot. */
 
 static ngx_int_t
 ngx_http_usher_fork_lines(ngx_http_usher_fork_t *fork)
 {
-    uint64_t                 pos;
+    uint64_t                 pos, end;
     ngx_uint_t               i;
     ngx_http_usher_read_t   *rd;
     ngx_http_usher_entry_t  *e;
@@ -426,7 +499,7 @@ ngx_http_usher_fork_lines(ngx_http_usher_fork_t *fork)
 
     usher_segment_start((usher_segment_t *) fork->spare.map.map, 0, 0);
 
-    for (pos = fork->from; pos < rd->seg.end; /* void */ ) {
+    for (pos = fork->from; pos < fork->end; /* void */ ) {
         rd->from = pos;
 
         ngx_http_usher_read_segment(rd);
@@ -439,22 +512,28 @@ ngx_http_usher_fork_lines(ngx_http_usher_fork_t *fork)
         for (i = 0; i < rd->nentries; i++) {
             e = &rd->entries[i];
 
+            /* of one that was forked before a part is elsewhere already */
+
+            end = ngx_min(e->end, fork->end);
+
+            if (end <= pos) {
+                break;
+            }
+
             if (e->data == NULL) {
-                fork->lost += e->end - pos;
+                fork->lost += end - pos;
 
             } else if (ngx_http_usher_fork_append(fork,
                                                   e->data + (pos - e->from),
-                                                  e->end - pos)
+                                                  end - pos)
                        != NGX_OK)
             {
                 return NGX_ERROR;
             }
 
-            pos = e->end;
+            pos = end;
         }
     }
-
-    fork->moved = pos;
 
     return NGX_OK;
 }
@@ -507,7 +586,13 @@ ngx_http_usher_fork_publish(ngx_http_usher_fork_t *fork)
 
         /* all of it was lost */
 
-        return ngx_http_usher_fork_mark(fork, fork->moved, 0);
+        if (ngx_http_usher_fork_mark(fork, fork->from, 0) != NGX_OK) {
+            return NGX_ERROR;
+        }
+
+        ngx_http_usher_fork_remove(fork);
+
+        return NGX_OK;
     }
 
     usher_slot_text(fork->read->id, text);
@@ -516,7 +601,7 @@ ngx_http_usher_fork_publish(ngx_http_usher_fork_t *fork)
                                  USHER_SLOT_TEXT, fork->durable)
         != NGX_OK
         || (fork->durable && fdatasync(sp->map.fd) == -1)
-        || ngx_http_usher_fork_mark(fork, fork->from, 1) != NGX_OK
+        || ngx_http_usher_fork_mark(fork, fork->end, 1) != NGX_OK
         || ngx_http_usher_segment_publish(fork->parent, sp) != NGX_OK)
     {
         return NGX_ERROR;
@@ -533,22 +618,42 @@ ngx_http_usher_fork_publish(ngx_http_usher_fork_t *fork)
         return NGX_OK;
     }
 
-    (void) ngx_http_usher_fork_mark(fork, fork->moved, 0);
+    if (ngx_http_usher_fork_mark(fork, fork->from, 0) == NGX_OK) {
+        ngx_http_usher_fork_remove(fork);
+    }
 
     return NGX_OK;
 }
 
 
+/* A file that stays is beyond the slot's end: it goes with it. */
+
+static void
+ngx_http_usher_fork_remove(ngx_http_usher_fork_t *fork)
+{
+    char  name[NGX_HTTP_USHER_SEG_NAME];
+
+    if (!fork->whole) {
+        return;
+    }
+
+    ngx_http_usher_segment_name(name, fork->read->seg.sequence);
+
+    fork->removed = (unlinkat(fork->read->dir, name, 0) == 0);
+}
+
+
 static ngx_int_t
-ngx_http_usher_fork_mark(ngx_http_usher_fork_t *fork, uint64_t from,
+ngx_http_usher_fork_mark(ngx_http_usher_fork_t *fork, uint64_t end,
     ngx_uint_t named)
 {
     ngx_http_usher_moved_t  moved;
 
     ngx_memzero(&moved, sizeof(ngx_http_usher_moved_t));
 
-    moved.from = from;
-    moved.end = fork->moved;
+    moved.common = fork->common;
+    moved.end = end;
+    moved.next = fork->from;
     moved.named = named;
     ngx_memcpy(moved.slot, fork->spare.id, USHER_SLOT_ID);
     moved.crc = usher_crc32c(0, &moved,
