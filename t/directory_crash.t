@@ -80,6 +80,9 @@ killed_at('usher.key in access exclusive mode', 'one', sub {
              from usher.directory_state', $nonce, $nonce)
 });
 
+my ($last) = map { $_->[0] } (changes($t))[-1];
+cmp_ok($last, '>', 1000, 'numbers are left out: nobody knows who saw that');
+
 # written to Redis, PostgreSQL does not know yet
 
 killed_at('usher.directory_outbox in share mode', 'two', sub {
@@ -103,8 +106,9 @@ is((grep { !record_is($t, key_id("bulk$_"), 'state', 'active') }
     map { $_ * 100 } 1 .. 200), 0, 'every key has its record');
 is(lineage($t), $lineage, 'still the same lineage');
 
-my @ids = map { $_->[0] } changes($t);
-is_deeply(\@ids, [ $ids[0] .. $ids[-1] ], 'changes without a gap');
+my @ids = map { $_->[0] } changes($t, $last);
+my $gaps = grep { $ids[$_] - $ids[$_ - 1] != 1 } 1 .. $#ids;
+cmp_ok($gaps, '<=', 5, 'no gap but where the duty was killed');
 
 # a second usherd stands by, and takes over
 

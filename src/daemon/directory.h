@@ -87,6 +87,8 @@ typedef struct {
     unsigned                 sweep_kind;        /* index, of the next page */
     unsigned                 writer:1;          /* holds the lease */
     unsigned                 urgent:1;          /* this batch is */
+    unsigned                 unseen:1;          /* the one before it is not in
+                                                   Redis, any more or yet */
     unsigned                 verified:1;        /* the fields below hold */
     unsigned                 refused:1;         /* lease refusal was logged */
     unsigned                 evicts:1;          /* policy was logged */

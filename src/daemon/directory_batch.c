@@ -38,6 +38,9 @@
 #include "directory.h"
 
 
+#define USHERD_DIRECTORY_SKIP  "1000"    /* more entries than a batch has */
+
+
 /* A change entry in the making. */
 typedef struct {
     usherd_bytes_t   ids;
@@ -248,6 +251,10 @@ usherd_directory_redis_nonce(usherd_directory_t *d)
     text = usherd_reply_text(reply, &len);
     known = usherd_directory_known(d, text, len);
     rc = (known != NULL) ? USHERD_OK : USHERD_DIRECTORY_LINEAGE;
+
+    /* edges may have seen more of it than Redis has now */
+
+    d->unseen = (known == d->last_nonce);
 
     if (known == d->nonce) {
         memcpy(d->last_nonce, d->nonce, sizeof(d->nonce));
@@ -511,6 +518,8 @@ usherd_directory_write(usherd_directory_t *d, const char *version,
     usherd_words_add(words, version, strlen(version));
     usherd_words_add(words, USHERD_DIRECTORY_CHANGES,
                      sizeof(USHERD_DIRECTORY_CHANGES) - 1);
+    usherd_words_add(words, d->unseen ? USHERD_DIRECTORY_SKIP : "0",
+                     d->unseen ? sizeof(USHERD_DIRECTORY_SKIP) - 1 : 1);
 
     for (k = 0; k < USHERD_DIRECTORY_NKINDS; k++) {
         for (i = 0; i < usherd_pg_rows(records[k]); i++) {
@@ -534,6 +543,7 @@ usherd_directory_write(usherd_directory_t *d, const char *version,
     usherd_add(directory_refused,
                (uint64_t) usherd_reply_integer(usherd_reply_at(reply, 1)));
     *change = (uint64_t) usherd_reply_integer(usherd_reply_at(reply, 2));
+    d->unseen = 0;
     usherd_directory_lost(usherd_reply_at(reply, 3));
 
     usherd_reply_free(reply);

@@ -12,7 +12,9 @@
  * Beside the nonce stands the number of the last change: if usher:changes
  * alone is deleted, or was set back, edges have read further than what comes
  * next would be.  So numbering goes on above it, and leaves one out: a gap is
- * how an edge learns that it may have missed something.
+ * how an edge learns that it may have missed something.  Numbers are left out
+ * as well where a batch was announced and is not in Redis: a primary may have
+ * shown it to edges and died before a replica had it.
  *
  * A record begins {"v":<version>,"l":"<lineage>" in exactly this form; the
  * script compares by these bytes and takes whatever does not begin so for
@@ -65,8 +67,9 @@ static int usherd_script_load(usherd_directory_t *d, usherd_script_e script);
 
 /*
  * Keys: nonce, changes, then records.
- * Arguments: lineage, last nonce, nonce, version, length of changes, then
- * as many records, then changes of four: kind, field, value, "1" if urgent.
+ * Arguments: lineage, last nonce, nonce, version, length of changes, how many
+ * numbers to leave out, then as many records, then changes of four: kind,
+ * field, value, "1" if urgent.
  * Returns records written, records refused, the last change's number, 1 if
  * changes were lost.
  */
@@ -74,6 +77,7 @@ static const char  usherd_script_project[] =
     USHERD_SCRIPT_NONCE("KEYS[1]", "ARGV[2]", "ARGV[3]")
     USHERD_SCRIPT_LAST("KEYS[2]")
     USHERD_SCRIPT_LOST
+    "id = id + tonumber(ARGV[6])\n"
     "local version, n, refused = tonumber(ARGV[4]), #KEYS - 2, 0\n"
     "for i = 1, n do\n"
     "    local old = redis.pcall('GET', KEYS[i + 2])\n"
@@ -84,10 +88,10 @@ static const char  usherd_script_project[] =
     "    if l == ARGV[1] and tonumber(v) >= version then\n"
     "        refused = refused + 1\n"
     "    else\n"
-    "        redis.call('SET', KEYS[i + 2], ARGV[i + 5])\n"
+    "        redis.call('SET', KEYS[i + 2], ARGV[i + 6])\n"
     "    end\n"
     "end\n"
-    "for i = n + 6, #ARGV, 4 do\n"
+    "for i = n + 7, #ARGV, 4 do\n"
     "    id = id + 1\n"
     "    local entry = string.format('%.0f-0', id)\n"
     "    if ARGV[i + 3] == '1' then\n"
