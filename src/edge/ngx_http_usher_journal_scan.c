@@ -15,6 +15,9 @@
 #include <sys/file.h>
 
 
+#define NGX_HTTP_USHER_SCAN_YOUNG  60    /* seconds */
+
+
 static uint64_t ngx_http_usher_scan_size(int dir);
 static ngx_int_t ngx_http_usher_scan_lock(ngx_http_usher_scan_t *scan,
     const char *name, ngx_http_usher_found_t *f, ngx_log_t *log);
@@ -153,16 +156,31 @@ ngx_http_usher_scan_size(int dir)
 }
 
 
-/* A slot that was never finished, of a process that is gone. */
+/*
+ * A slot that was never finished, of a process that is gone.  One that is
+ * young may be in the making: its lock is there before it is held.
+ */
 
 static void
 ngx_http_usher_scan_litter(ngx_http_usher_scan_t *scan, const char *name)
 {
-    int  dir, lock;
+    int          dir, lock;
+    time_t       now;
+    struct stat  st;
 
     dir = openat(scan->dir, name, O_RDONLY|O_DIRECTORY|O_CLOEXEC|O_NOFOLLOW);
 
     if (dir == -1) {
+        return;
+    }
+
+    now = time(NULL);
+
+    if (fstat(dir, &st) == -1
+        || (st.st_mtime <= now
+            && now - st.st_mtime < NGX_HTTP_USHER_SCAN_YOUNG))
+    {
+        (void) close(dir);
         return;
     }
 
