@@ -208,11 +208,11 @@ comment on function usher.key_for(text, text) is
     'the function for its org';
 
 
--- Reading what people write.
+-- Reading what people write.  Null is what was not given, and stays null.
 
 create function usher.scopes(scope text)
 returns text[]
-language plpgsql immutable
+language plpgsql immutable strict
 set search_path = pg_catalog, pg_temp
 as $$
 declare
@@ -238,7 +238,7 @@ comment on function usher.scopes(text) is 'Scopes from "read write"';
 
 create function usher.networks(allow text)
 returns cidr[]
-language plpgsql immutable
+language plpgsql immutable strict
 set search_path = pg_catalog, pg_temp
 as $$
 declare
