@@ -72,14 +72,14 @@ my @all = map { $_->[0] }
 is_deeply([ sort keys %call ], [ sort @all ],
           'every function of the catalogue is held against its roles here');
 
-$t->sql("insert into usher.journal (slot) values ('0123456789abcdef'
-             '0123456789abcdef')");
+$t->sql('insert into usher.journal (slot) values (?)', '0123456789abcdef' x 2);
 $t->sql("insert into usher.journal_gap (slot, from_position, to_position, reason)
          select slot, 0, 1, 'freed' from usher.journal");
 $t->sql("insert into usher.quarantine (slot, position, kind, line, reason)
          select slot, 0, 'x1', '', 'bad' from usher.journal,
                 generate_series(1, 2)");
 
+my $slot = '0123456789abcdef' x 2;
 my $n = 0;
 
 
@@ -165,7 +165,15 @@ my %reads = map { $_->[0] => 1 } $t->rows(q{
 
 for my $function (sort keys %call) {
     my ($args) = @{ $call{$function} };
-    next if $args =~ /slot=/;
+
+    # slots in the state that each needs: announced by nobody, the one to end
+
+    $t->sql("update usher.journal set state = ?", $function =~ /resume/
+            ? 'stopped' : $function =~ /fork/ ? 'forked' : 'live');
+    $t->sql("insert into usher.journal (slot, announced_at)
+             values (gen_random_uuid(), now() + interval '1 day')")
+        if $function eq 'journal_end';
+    $args =~ s/slot=\w+/slot=$slot/;
 
     $t->ctl("plan create name=m" . ($n + 1)) if $function eq 'plan_drop';
     $t->sql('select api.plan_policy_set($1, $2, $3)', 'pro', 'rps', '1/s')
