@@ -55,7 +55,9 @@ comment on column usher.request.referer is 'Referer';
 comment on column usher.request.auth_status is '$usher_auth_status';
 comment on column usher.request.limit_status is '$usher_limit_status';
 comment on column usher.request.protocol is 'HTTP/1.1, HTTP/2.0, ...';
-comment on column usher.request.flags is '1: text was mended; 2: was cut';
+comment on column usher.request.flags is
+    '1: text was mended; 2: was cut; 4: request_id is of usher_request_id, '
+    'and perhaps of the client';
 comment on index usher.request_key is 'The requests of a key, by time';
 comment on index usher.request_time is 'Requests by time';
 

@@ -69,6 +69,10 @@ state: only live, ended, forked or stopped ones';
 
 
 -- The proof.  Being one statement it sees one moment, so flush may go on.
+--
+-- An id that the edge made is there once.  One that usher_request_id names may
+-- be a client's, who may repeat it as often as it likes: rows that have it
+-- again are suspected only where there are more rows than events.
 
 create function api.journal_verify(since timestamptz default null)
 returns jsonb
@@ -119,12 +123,12 @@ begin
                count(d.slot) as forked
         from usher.settled d
         left join usher.journal_gap g on g.id = d.gap_id
-    ), twice as (
-        select r.request_id, count(*) as n
+    ), again as (
+        select r.request_id, r.flags & 4 = 0 as ours, count(*) as n
         from usher.request r
         where r.request_id <> ''
               and r.received_at >= coalesce(since, '-infinity')
-        group by r.request_id, r.node, r.event_time
+        group by r.request_id, r.node, r.event_time, r.flags & 4
         having count(*) > 1
     ), sums as (
         select coalesce(sum(u.requests), 0)::bigint as requests
@@ -135,17 +139,26 @@ begin
         select coalesce(sum(s.lines), 0)::bigint as lines,
                coalesce(sum(s.losers), 0)::bigint as losers
         from slots s
+    ), books as (
+        select j.lines - j.losers - t.quarantined - t.request - t.hook
+               - t.part - t.dropped as missing
+        from stored t, journal j
+    ), twice as (
+        select a.request_id, a.n
+        from again a, books b
+        where a.ours or b.missing < 0
     )
     select jsonb_build_object(
         'events', j.lines,
         'rows', to_jsonb(t),
         'unique_losers', j.losers,
-        'missing', j.lines - j.losers - t.quarantined
-                   - t.request - t.hook - t.part - t.dropped,
+        'missing', b.missing,
         'duplicates', (select coalesce(sum(w.n - 1), 0) from twice w),
         'duplicate_ids', (select coalesce(jsonb_agg(x.request_id), '[]')
                           from (select w.request_id from twice w
                                 order by w.request_id limit 20) x),
+        'repeated', (select coalesce(sum(a.n - 1), 0) from again a
+                     where not a.ours),
         'summed', u.requests,
         'sum_difference', t.request + t.dropped_requests - u.requests,
         'hook_difference', (select count(*) from usher.hook_key) - t.hook
@@ -170,7 +183,7 @@ begin
                          order by s.slot), '[]')
                   from slots s))
     into v
-    from stored t, journal j, sums u, settled d;
+    from stored t, journal j, books b, sums u, settled d;
 
     problems := array_remove(array[
         case when (v->>'missing')::bigint > 0
@@ -210,7 +223,8 @@ comment on function api.journal_verify(timestamptz) is
 'Proves that every event taken from a journal is one row, once: events are
 held against rows, quarantine and dropped days, rows against their sums, and
 no row is there twice.  ok is true if nothing is wrong; problems says what is,
-settled what was and is settled.  Reads every row.
+settled what was and is settled, repeated how many rows have an id again that
+usher_request_id took from a client.  Reads every row.
 since: look for rows that are there twice only among those stored since';
 
 

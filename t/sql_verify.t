@@ -52,6 +52,14 @@ is_deeply($v->{duplicate_ids}, [ 'r3' ], '... which one');
 is($v->{missing}, -1, '... and there is a row too many');
 finds("$copy; delete from usher.request where request_id = 'r4'",
       qr/there again/, 'twice, while the count is right');
+
+# an id of the client's is no proof, but tells which where there are too many
+
+my $named = "update usher.request set flags = 4 where request_id = 'r3'";
+
+finds("$named; $copy", qr/^1 rows are there again/, 'a row too many');
+is_deeply($v->{duplicate_ids}, [ 'r3' ], '... perhaps this one');
+
 finds("delete from usher.request where request_id = 'r4'",
       qr/^1 events have no row/, 'a row lost');
 finds("insert into usher.journal_gap (slot, from_position, to_position, reason)

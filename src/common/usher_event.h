@@ -29,6 +29,7 @@
 /* Flags of an event, the column "flags". */
 #define USHER_EVENT_MANGLED  0x01   /* NUL or invalid UTF-8 became U+FFFD */
 #define USHER_EVENT_CUT      0x02   /* a text was longer than its column */
+#define USHER_EVENT_NAMED    0x04   /* request_id is none of ours */
 
 /* The longest request event, tag and LF included. */
 #define USHER_EVENT_LOG_MAX  4096

@@ -267,6 +267,10 @@ ngx_http_usher_event_id(ngx_http_request_t *r, u_char *p,
         && ngx_http_complex_value(r, ulcf->request_id, &value) == NGX_OK
         && value.len)
     {
+        /* a client may repeat it: it proves nothing about a row */
+
+        *flags |= USHER_EVENT_NAMED;
+
         return usher_event_text(p, value.data, value.len,
                                 USHER_REQUEST_ID_MAX, flags);
     }
