@@ -208,7 +208,76 @@ comment on function usher.key_for(text, text) is
     'the function for its org';
 
 
--- Reading what people write.  Null is what was not given, and stays null.
+-- What people write is read by name of the argument, so that an error can
+-- name it; the tables' constraints are what holds, whoever writes.
+
+create function usher.text_ok(argument text, value text, form text,
+    hint text)
+returns void
+language plpgsql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if value is null then
+        perform usher.fail('400', format('%s= is not given', argument), hint);
+    end if;
+
+    if value !~ form then
+        perform usher.fail('400',
+            format('%s="%s" cannot be', argument, left(value, 60)), hint);
+    end if;
+end
+$$;
+
+comment on function usher.text_ok(text, text, text, text) is
+    'Raises with the hint, naming the argument, unless its value is of a form';
+
+
+create function usher.number_ok(argument text, value bigint, low bigint,
+    high bigint)
+returns void
+language plpgsql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if value < low or value > high then
+        perform usher.fail('400', format('%s=%s cannot be', argument, value),
+            format('Give %s to %s.', low, high));
+    end if;
+end
+$$;
+
+comment on function usher.number_ok(text, bigint, bigint, bigint) is
+    'Raises, naming the argument, if a number is out of bounds';
+
+
+create function usher.name_ok(name text)
+returns void
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+    select usher.text_ok('name', name, '^[a-z0-9][a-z0-9-]{0,31}$',
+        'A name is 1 to 32 of a-z, 0-9 and -, and does not begin with -.')
+$$;
+
+comment on function usher.name_ok(text) is
+    'Raises unless it can be the name of an org or a plan';
+
+
+create function usher.title_ok(title text)
+returns void
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+    select usher.text_ok('title', title, '^.{0,200}$',
+        'A title has at most 200 characters.')
+$$;
+
+comment on function usher.title_ok(text) is
+    'Raises unless it can be the title of an org or a plan';
+
+
+-- What is not given is null, and stays null.
 
 create function usher.scopes(scope text)
 returns text[]
@@ -220,20 +289,22 @@ declare
 begin
     select coalesce(array_agg(s order by s), '{}') into scopes
     from (select distinct s
-          from regexp_split_to_table(scope, '\s+') s
+          from regexp_split_to_table(scope, '[\s,]+') s
           where s <> '') d;
 
     if not usher.scopes_ok(scopes) then
-        perform usher.fail('400', format('"%s" is not a scope', scope),
-            'Scopes are separated by spaces, of printable ASCII but " and '
-            '\, and together at most 512 bytes.');
+        perform usher.fail('400',
+            format('scope="%s" cannot be', left(scope, 60)),
+            'Scopes are separated by spaces or commas, of printable ASCII '
+            'but " and \, and together at most 512 bytes.');
     end if;
 
     return scopes;
 end
 $$;
 
-comment on function usher.scopes(text) is 'Scopes from "read write"';
+comment on function usher.scopes(text) is
+    'Scopes from "read write" or "read,write"';
 
 
 create function usher.networks(allow text)
@@ -250,7 +321,7 @@ begin
     where n <> '';
 
     if not usher.networks_ok(networks) then
-        perform usher.fail('400', 'the allow list is longer than 512 bytes',
+        perform usher.fail('400', 'allow= is longer than 512 bytes',
             'Name larger networks.');
     end if;
 
@@ -259,9 +330,9 @@ begin
 exception
     when invalid_text_representation then
         perform usher.fail('400',
-            format('"%s" is not a list of networks', allow),
+            format('allow="%s" is not a list of networks', left(allow, 60)),
             'Write networks as 10.0.0.0/8 or 2001:db8::/32, separated by '
-            'spaces.');
+            'spaces or commas.');
 end
 $$;
 
@@ -274,19 +345,26 @@ language plpgsql immutable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    m  text[];
+    m        text[];
+    seconds  bigint;
 begin
     m := regexp_match(rate, '^([0-9]{1,10})r?/([0-9]{0,5})(s|m|h|d)$');
 
-    if m is null then
-        perform usher.fail('400', format('"%s" is not a rate', rate),
-            'Write 20/s, 600/m, 100/10s or 10000/d.');
+    quota := m[1]::bigint;
+    seconds := coalesce(nullif(m[2], ''), '1')::bigint
+               * case m[3] when 's' then 1 when 'm' then 60
+                           when 'h' then 3600 else 86400 end;
+
+    if m is null or quota not between 1 and 1000000000
+       or seconds not between 1 and 86400
+    then
+        perform usher.fail('400',
+            format('rate="%s" is not a rate', left(rate, 60)),
+            'Write 20/s, 600/m, 100/10s or 10000/d: 1 to 1000000000 units, '
+            'in a second to a day.');
     end if;
 
-    quota := m[1]::bigint;
-    window_s := coalesce(nullif(m[2], ''), '1')::integer
-                * case m[3] when 's' then 1 when 'm' then 60
-                            when 'h' then 3600 else 86400 end;
+    window_s := seconds;
 end
 $$;
 
@@ -300,12 +378,12 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
     if coalesce(reason, '') = '' then
-        perform usher.fail('400', 'this needs a reason',
-            'Give reason=..., it is kept for whoever asks later.');
+        perform usher.fail('400', 'this needs a reason=',
+            'Say why; it is kept for whoever asks later.');
     end if;
 
     if char_length(reason) > 200 then
-        perform usher.fail('400', 'this reason is too long',
+        perform usher.fail('400', 'reason= is too long',
             'It may have 200 characters.');
     end if;
 end
@@ -322,8 +400,8 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
     if size is null or size < 1 or size > 10000 then
-        perform usher.fail('400', 'the limit is not between 1 and 10000',
-            'Ask for more in several calls.');
+        perform usher.fail('400', format('limit=%s cannot be', size),
+            'Give 1 to 10000; ask for more in several calls.');
     end if;
 
     return size;

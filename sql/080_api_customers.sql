@@ -35,6 +35,10 @@ declare
     made  usher.org;
 begin
     perform usher.authorize('org_create', null);
+    perform usher.name_ok(name);
+    perform usher.text_ok('kind', kind, '^(company|person)$',
+        'kind is company or person.');
+    perform usher.title_ok(title);
 
     insert into usher.org as o (name, kind, title)
     values (org_create.name, org_create.kind, org_create.title)
@@ -49,10 +53,6 @@ exception
     when unique_violation then
         perform usher.fail('409', format('there is an org "%s"', name),
             'Choose another name, or see org_show.');
-    when check_violation or not_null_violation then
-        perform usher.fail('400', format('this org cannot be: %s', sqlerrm),
-            'A name has 1 to 32 of a-z, 0-9 and -; kind is company or '
-            'person; a title has at most 200 characters.');
 end
 $$;
 
@@ -114,6 +114,8 @@ as $$
 declare
     o  usher.org := usher.org_for('org_update', org);
 begin
+    perform usher.title_ok(title);
+
     update usher.org u set title = org_update.title
     where u.id = o.id
     returning u.* into o;
@@ -122,11 +124,6 @@ begin
         jsonb_build_object('org', org, 'title', title));
 
     return usher.org_json(o);
-
-exception
-    when check_violation or not_null_violation then
-        perform usher.fail('400', format('this cannot be: %s', sqlerrm),
-            'A title has at most 200 characters.');
 end
 $$;
 
@@ -220,6 +217,8 @@ declare
     made  usher.plan;
 begin
     perform usher.authorize('plan_create', null);
+    perform usher.name_ok(name);
+    perform usher.title_ok(title);
 
     insert into usher.plan as p (name, title)
     values (plan_create.name, plan_create.title)
@@ -234,10 +233,6 @@ exception
     when unique_violation then
         perform usher.fail('409', format('there is a plan "%s"', name),
             'Choose another name, or see plan_show.');
-    when check_violation or not_null_violation then
-        perform usher.fail('400', format('this plan cannot be: %s', sqlerrm),
-            'A name has 1 to 32 of a-z, 0-9 and -; a title has at most 200 '
-            'characters.');
 end
 $$;
 
@@ -341,6 +336,14 @@ begin
 
     p := usher.plan_for(plan);
 
+    perform usher.text_ok('policy', policy, '^[a-z0-9][a-z0-9_-]{0,31}$',
+        'The name of a policy is 1 to 32 of a-z, 0-9, _ and -.');
+    perform usher.text_ok('scope', coalesce(scope, 'key'), '^(key|org)$',
+        'scope is key (a bucket for each) or org (one for all its keys).');
+    perform usher.number_ok('quota', quota, 1, 1000000000);
+    perform usher.number_ok('window', "window", 1, 86400);
+    perform usher.number_ok('burst', burst, 1, 1000000000);
+
     -- One change of a plan at a time: buckets are given out here.
     perform from usher.plan l where l.id = p.id for update;
 
@@ -369,6 +372,12 @@ begin
     y.burst := coalesce(burst, old.burst, y.quota);
     y.scope := coalesce(scope, old.scope, 'key');
     y.bucket := old.bucket;
+
+    if y.burst::numeric * y.window_s > y.quota::numeric * 31536000 then
+        perform usher.fail('400', format('burst=%s cannot be', y.burst),
+            format('A full burst must be refilled within a year: by %s in '
+                   '%s s it is not.', y.quota, y.window_s));
+    end if;
 
     if old.scope is distinct from y.scope then
         select b into free
@@ -402,16 +411,6 @@ begin
             'window', y.window_s, 'burst', y.burst, 'scope', y.scope));
 
     return usher.plan_json(p);
-
-exception
-    when check_violation or not_null_violation
-         or numeric_value_out_of_range
-    then
-        perform usher.fail('400',
-            format('this policy cannot be: %s', sqlerrm),
-            'A name has 1 to 32 of a-z, 0-9, _ and -; quota and burst are 1 '
-            'to 1000000000, window is 1 to 86400 s, scope is key or org; a '
-            'full burst must be refilled within a year.');
 end
 $$;
 
@@ -523,8 +522,9 @@ exception
             'subscription_list shows it; end it first, or give ends= before '
             'it starts.');
     when check_violation or data_exception then
-        perform usher.fail('400', 'a subscription ends after it starts',
-            'Give ends= after starts=.');
+        perform usher.fail('400', 'ends= is not after starts=',
+            'A subscription ends after it starts, which is now where no '
+            'starts= is given.');
 end
 $$;
 
@@ -615,6 +615,13 @@ as $$
 declare
     o  usher.org := usher.org_for('member_set', org);
 begin
+    perform usher.text_ok('actor', actor,
+        '^(?![Oo][Pp][Ee][Rr][Aa][Tt][Oo][Rr]:)[!-~]{1,100}$',
+        'An actor is 1 to 100 printable ASCII characters without a space, '
+        'and not of the form operator:name.');
+    perform usher.text_ok('role', role, '^(owner|admin|analyst|partner)$',
+        'role is owner, admin, analyst or partner.');
+
     insert into usher.member as m (actor, org_id, role)
     values (member_set.actor, o.id, member_set.role)
     on conflict on constraint member_pkey do update
@@ -624,13 +631,6 @@ begin
         jsonb_build_object('actor', actor, 'org', org, 'role', role));
 
     return jsonb_build_object('actor', actor, 'org', org, 'role', role);
-
-exception
-    when check_violation or not_null_violation then
-        perform usher.fail('400', format('this cannot be: %s', sqlerrm),
-            'Roles are owner, admin, analyst and partner; an actor is 1 to '
-            '100 printable ASCII characters without a space, and not of '
-            'the form operator:name.');
 end
 $$;
 

@@ -3,6 +3,55 @@
 -- A key leaves the database once, in the answer of key_create or key_rotate.
 -- What is stored, audited and listed is its digest or the first digits of it.
 
+create function usher.key_name_ok(name text)
+returns void
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+    select usher.text_ok('name', name, '^.{0,100}$',
+        'The name of a key has at most 100 characters.')
+$$;
+
+comment on function usher.key_name_ok(text) is
+    'Raises unless it can be the name of a key';
+
+
+create function usher.expires_ok(expires timestamptz)
+returns void
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if expires <= now() then
+        perform usher.fail('400', format('expires= is past: %s', expires),
+            'Give a moment that is to come, or infinity for never.');
+    end if;
+end
+$$;
+
+comment on function usher.expires_ok(timestamptz) is
+    'Raises if a new key would have expired already';
+
+
+create function usher.key_ok(k usher.key)
+returns void
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    perform usher.key_name_ok(k.name);
+    perform usher.text_ok('env', k.env, '^(live|test)$',
+        'env is live or test.');
+    perform usher.text_ok('brand', k.brand, '^[a-z0-9]{1,16}$',
+        'A brand is 1 to 16 of a-z and 0-9.');
+    perform usher.expires_ok(k.expires_at);
+end
+$$;
+
+comment on function usher.key_ok(usher.key) is
+    'Raises, naming the argument, unless there can be such a key';
+
+
 create function usher.key_add(o usher.org, k usher.key)
 returns usher.key
 language plpgsql
@@ -23,10 +72,6 @@ exception
     when unique_violation then
         perform usher.fail('409', 'this key is there already',
             'Every key is imported once.');
-    when check_violation or not_null_violation then
-        perform usher.fail('400', format('this key cannot be: %s', sqlerrm),
-            'env is live or test; a brand has 1 to 16 of a-z and 0-9; a name '
-            'at most 100 characters; a digest is 64 hexadecimal digits.');
 end
 $$;
 
@@ -70,22 +115,17 @@ declare
     k       usher.key;
     secret  text;
 begin
-    if brand !~ '^[a-z0-9]{1,16}$' or env not in ('live', 'test')
-       or brand is null or env is null
-    then
-        perform usher.fail('400', 'there is no key of this brand and env',
-            'env is live or test; a brand has 1 to 16 of a-z and 0-9.');
-    end if;
-
-    secret := usher.key_text(brand, env);
-
-    k.digest := sha256(convert_to(secret, 'UTF8'));
     k.name := name;
     k.env := env;
     k.brand := brand;
-    k.scopes := usher.scopes(scope);
-    k.allow := usher.networks(allow);
+    k.scopes := coalesce(usher.scopes(scope), '{}');
+    k.allow := coalesce(usher.networks(allow), '{}');
     k.expires_at := expires;
+
+    perform usher.key_ok(k);
+
+    secret := usher.key_text(brand, env);
+    k.digest := sha256(convert_to(secret, 'UTF8'));
 
     if plan is not null then
         k.plan_id := usher.key_plan('key_create', plan);
@@ -108,8 +148,8 @@ comment on function api.key_create(text, text, text, text, text, timestamptz,
 org: name of the org
 plan: its own plan, not the org''s subscription; the operator''s to give
 name: what the customer calls it
-scope: what it may be used for, separated by spaces
-allow: networks it may be used from, separated by spaces; by default all
+scope: what it may be used for, as in read,write
+allow: networks it may be used from, as in 10.0.0.0/8,::1; by default all
 expires: when it ends, by default never
 env: live or test
 brand: first word of the key''s text';
@@ -129,7 +169,8 @@ declare
     k  usher.key;
 begin
     if digest !~ '^[0-9a-fA-F]{64}$' or digest is null then
-        perform usher.fail('400', 'this is not the digest of a key',
+        -- The message does not repeat what may be a secret.
+        perform usher.fail('400', 'digest= is not the digest of a key',
             'Give its SHA-256 as 64 hexadecimal digits.');
     end if;
 
@@ -137,9 +178,11 @@ begin
     k.name := name;
     k.env := env;
     k.brand := brand;
-    k.scopes := usher.scopes(scope);
-    k.allow := usher.networks(allow);
+    k.scopes := coalesce(usher.scopes(scope), '{}');
+    k.allow := coalesce(usher.networks(allow), '{}');
     k.expires_at := expires;
+
+    perform usher.key_ok(k);
 
     if plan is not null then
         k.plan_id := usher.key_plan('key_import', plan);
@@ -163,8 +206,8 @@ org: name of the org
 digest: SHA-256 of the key, 64 hexadecimal digits
 plan: its own plan, not the org''s subscription; the operator''s to give
 name: what the customer calls it
-scope: what it may be used for, separated by spaces
-allow: networks it may be used from, separated by spaces; by default all
+scope: what it may be used for, as in read,write
+allow: networks it may be used from, as in 10.0.0.0/8,::1; by default all
 expires: when it ends, by default never
 env: live or test, as in the key''s text
 brand: first word of the key''s text';
@@ -189,7 +232,8 @@ begin
     if state not in ('active', 'grace', 'rotated', 'revoked', 'expired',
                      'disabled')
     then
-        perform usher.fail('400', format('"%s" is not a state', state),
+        perform usher.fail('400',
+            format('state="%s" cannot be', left(state, 60)),
             'States are active, grace, rotated, revoked, expired and '
             'disabled.');
     end if;
@@ -238,6 +282,8 @@ declare
     k     usher.key := usher.key_for('key_update', key);
     p_id  bigint := k.plan_id;
 begin
+    perform usher.key_name_ok(coalesce(name, ''));
+
     if plan = '' and usher.actor() is null then
         p_id := null;
     elsif plan is not null then
@@ -259,11 +305,6 @@ begin
             'plan', plan));
 
     return usher.key_json(k);
-
-exception
-    when check_violation then
-        perform usher.fail('400', format('this cannot be: %s', sqlerrm),
-            'A name has at most 100 characters.');
 end
 $$;
 
@@ -294,9 +335,11 @@ begin
     if grace is null or grace < interval '0'
        or grace > interval '366 days'
     then
-        perform usher.fail('400', 'this is no grace period',
+        perform usher.fail('400', format('grace="%s" cannot be', grace),
             'Give 0 to 366 days, as in grace=2h.');
     end if;
+
+    perform usher.expires_ok(expires);
 
     select l.* into old from usher.key l where l.id = old.id for update;
 
@@ -357,6 +400,10 @@ as $$
 declare
     k  usher.key := usher.key_for('key_revoke', key);
 begin
+    if reason <> '' then
+        perform usher.reason_ok(reason);
+    end if;
+
     update usher.key u
     set revoked_at = now(), revoke_reason = reason
     where u.id = k.id and u.revoked_at is null
@@ -372,11 +419,6 @@ begin
                            'reason', reason));
 
     return usher.key_json(k);
-
-exception
-    when check_violation then
-        perform usher.fail('400', 'this reason is too long',
-            'It may have 200 characters.');
 end
 $$;
 

@@ -48,6 +48,10 @@ as $$
 begin
     perform usher.authorize('journal_list', null);
 
+    perform usher.text_ok('state', coalesce(state, 'live'),
+        '^(live|ended|forked|stopped)$',
+        'States are live, ended, forked and stopped.');
+
     return (select coalesce(jsonb_agg(jsonb_build_object(
                                 'slot', usher.slot_text(j.slot),
                                 'node', j.node, 'state', j.state,
@@ -250,7 +254,8 @@ begin
 
     if "to" is null or "to" <= j.position then
         perform usher.fail('400',
-            format('the slot is stored up to %s already', j.position),
+            format('to=%s cannot be: the slot is stored up to %s', "to",
+                   j.position),
             'Give a position behind it; the alert names the next good one.');
     end if;
 
@@ -332,6 +337,7 @@ declare
     j  usher.journal;
 begin
     perform usher.authorize('journal_end', null);
+    perform usher.reason_ok(reason);
 
     select l.* into j from usher.journal l
     where l.slot = usher.slot_for(journal_end.slot)
@@ -344,11 +350,6 @@ begin
                    j.announced_at),
             'Only a live slot that no edge has announced for an hour can be '
             'given up; journal_verify lists these as silent.');
-    end if;
-
-    if coalesce(reason, '') = '' then
-        perform usher.fail('400', 'a loss needs a reason',
-            'Give reason=..., it is kept with the gap.');
     end if;
 
     insert into usher.journal_gap (slot, from_position, reason)
@@ -474,8 +475,9 @@ begin
     if by not in ('hour', 'day', 'month', 'key', 'route', 'status')
        or by is null
     then
-        perform usher.fail('400', format('sums are not made by "%s"', by),
-            'By hour, day, month, key, route or status.');
+        perform usher.fail('400',
+            format('by="%s" cannot be', left(by, 60)),
+            'Sums are by hour, day, month, key, route or status.');
     end if;
 
     select * into w from usher.whose('usage_show', org, key);

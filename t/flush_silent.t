@@ -47,7 +47,7 @@ is_deeply($t->ctl('journal verify')->{silent}, [ $slot->id ], 'of this slot');
 like($t->ctl_fails('journal end slot=' . $other->id . ' reason=x'),
      qr/the slot is live, announced at/, 'the other cannot be given up');
 like($t->ctl_fails('journal end slot=' . $slot->id . ' reason='),
-     qr/a loss needs a reason/, 'nor this without a reason');
+     qr/needs a reason/, 'nor this without a reason');
 
 # it comes back
 

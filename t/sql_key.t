@@ -127,7 +127,7 @@ is($t->ctl("key show key=$next->{id}")->{state}, 'rotated', 'without grace');
 is($t->sql("select usher.directory_record('key', ?)->>'state'",
            sha256_hex($next->{key})), 'rotated', 'it is over at once');
 
-like($t->ctl_fails("key rotate key=3 grace=-1h"), qr/no grace/,
+like($t->ctl_fails("key rotate key=3 grace=-1h"), qr/grace="-01:00:00" cannot/,
      'grace is not negative');
 
 $t->ctl('key update key=3 expires=2026-01-01');

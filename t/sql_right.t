@@ -214,7 +214,7 @@ is($t->sql('select count(*) from usher.audit where arguments::text like ?',
    'not even where one was named');
 
 like($t->ctl_fails('member set actor=operator:root org=acme role=admin'),
-     qr/this cannot be/, 'no actor is called as the operator is');
+     qr/actor="operator:root" cannot be/, 'no actor is called as the operator is');
 like($t->ctl_fails('--actor', '', 'org', 'list'), qr/needs a value/,
      'an empty actor is not the operator');
 
