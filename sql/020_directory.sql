@@ -519,6 +519,9 @@ begin
                    'scope', array_to_string(k.scopes, ' '),
                    'allow', array_to_string(k.allow, ' '),
                    'exp', case when e.ends < 'epoch' then 0
+                               when e.ends <= moment
+                                   then floor(extract(epoch
+                                                      from e.ends))::bigint
                                else ceil(extract(epoch from e.ends))::bigint
                           end,
                    'state', case when k.revoked_at is not null then 'revoked'
@@ -535,7 +538,9 @@ begin
              and k.digest = decode(case when u.id ~ '^[0-9a-f]{64}$'
                                         then u.id else '' end, 'hex')
         join usher.org o on o.id = k.org_id
-        -- Infinity is no number: it would stop the records of all.
+        -- Whole seconds: a key ends no sooner than it should, but what has
+        -- ended does not live to the end of its second.  Infinity is no
+        -- number: it would stop the records of all.
         cross join lateral (
             select nullif(least(k.expires_at, k.grace_until), 'infinity')
         ) as e (ends)

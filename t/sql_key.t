@@ -126,6 +126,9 @@ $t->ctl("key rotate key=$next->{id} grace=0");
 is($t->ctl("key show key=$next->{id}")->{state}, 'rotated', 'without grace');
 is($t->sql("select usher.directory_record('key', ?)->>'state'",
            sha256_hex($next->{key})), 'rotated', 'it is over at once');
+ok($t->sql("select (usher.directory_record('key', ?)->>'exp')::bigint
+                   <= extract(epoch from clock_timestamp())",
+           sha256_hex($next->{key})), 'not at the end of its second');
 
 like($t->ctl_fails("key rotate key=3 grace=-1h"), qr/grace="-01:00:00" cannot/,
      'grace is not negative');

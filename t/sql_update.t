@@ -126,6 +126,28 @@ is_deeply(changes('org_enable', org => 'acme'),
 is_deeply([ sort keys %{ changes('key_revoke', key => 1) } ],
           [ 'key 1 revoked_at' ], 'a key is revoked, as it is');
 
+# a successor: all that the old key is, which goes on as it is
+
+for my $case ([ {}, 'inherits all' ],
+              [ { expires => $at, grace => '0' }, 'but its end, if one is given' ])
+{
+    my ($args, $what) = @$case;
+    my %old = map { $_->[0] => $_->[1] } $t->rows(
+        'select c.key, c.value from usher.key k, jsonb_each_text(to_jsonb(k)) c
+         where k.id = 1 and c.value is not null');
+    my $new = changes('key_rotate', key => 1, %$args);
+    my ($id) = map { /^key (\d+) digest/ } keys %$new;
+
+    isnt($id, 1, 'a key of its own');
+    delete @old{qw(id digest display created_at)};
+    delete @$new{map { "key $id $_" } qw(id digest display created_at)};
+    ok(delete $new->{'key 1 grace_until'}, 'the old one is in grace');
+    $old{expires_at} = $at if $args->{expires};
+
+    is_deeply($new, { 'key 1 successor_id' => $id,
+                      map { ("key $id $_" => $old{$_}) } keys %old }, $what);
+}
+
 # one plan at a time
 
 my $now = changes('subscription_start', org => 'acme', plan => 'max');
