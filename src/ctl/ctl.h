@@ -107,7 +107,7 @@ void ctl_catalogue_hint(json_t *catalogue, const char *hint);
 void ctl_usage(FILE *out);
 
 
-/* table.c: prints a value for people; lines are cut to width unless it is 0. */
+/* table.c: prints a value for people, by this width unless it is 0. */
 
 void ctl_table(FILE *out, json_t *value, size_t width);
 

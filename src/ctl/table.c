@@ -5,6 +5,10 @@
  * left out.  An object is a list of names and values, its arrays of objects
  * tables below it.  What came from outside (a user agent, a path) may hold
  * control characters: they are shown, never sent to the terminal.
+ *
+ * A table that is wider than the terminal is cut in what is text.  What names
+ * a thing or a moment is of no use in part: if it does not fit even so, the
+ * rows are shown one below the other, each as a list of names and values.
  */
 
 
@@ -16,33 +20,42 @@
 
 
 #define CTL_COLUMNS     64    /* more are left out of a table */
-#define CTL_COLUMN_MIN  8     /* columns are not cut below this width */
+#define CTL_COLUMN_MIN  16    /* columns are not cut below this width */
+#define CTL_WORD_MAX    64    /* what is longer is text: a digest has so many */
 
 
 typedef struct {
     char        *text;        /* UTF-8, printable */
     size_t       width;       /* columns of a terminal */
     unsigned     right:1;
+    unsigned     prose:1;     /* may be cut */
 } ctl_cell_t;
 
 
 typedef struct {
     const char  *name;
     size_t       width;
+    size_t       least;       /* it is not cut below this width */
     unsigned     right:1;     /* all values are numbers */
 } ctl_column_t;
 
 
 static int ctl_is_table(json_t *value);
 static void ctl_table_object(FILE *out, json_t *object, size_t width);
+static void ctl_table_pairs(FILE *out, json_t *object,
+    const ctl_column_t *columns, size_t n);
 static void ctl_table_rows(FILE *out, json_t *rows, size_t width);
 static size_t ctl_table_columns(json_t *rows, ctl_column_t *columns);
-static void ctl_table_measure(json_t *rows, ctl_column_t *columns, size_t n,
+static int ctl_table_measure(json_t *rows, ctl_column_t *columns, size_t n,
     size_t width);
+static void ctl_table_aside(FILE *out, json_t *rows,
+    const ctl_column_t *columns, size_t n);
 static void ctl_table_put(FILE *out, const ctl_cell_t *cell, size_t width,
     int right, int last);
 static int ctl_is_empty(json_t *value);
 static int ctl_rank(const char *name);
+static int ctl_is_name(const char *name);
+static int ctl_is_word(const char *text);
 static ctl_cell_t ctl_cell(json_t *value);
 static char *ctl_printable(const char *text, size_t *width);
 static char *ctl_flat(json_t *value);
@@ -99,10 +112,10 @@ ctl_is_table(json_t *value)
 static void
 ctl_table_object(FILE *out, json_t *object, size_t width)
 {
-    size_t       i, n, names;
+    size_t       i, n, pairs;
     json_t      *value;
     const char  *name;
-    ctl_cell_t   cell, label;
+    ctl_cell_t   label;
 
     ctl_column_t  columns[CTL_COLUMNS];
 
@@ -114,19 +127,48 @@ ctl_table_object(FILE *out, json_t *object, size_t width)
     n = ctl_table_columns(value, columns);
     json_decref(value);
 
-    names = 0;
+    pairs = 0;
 
     for (i = 0; i < n; i++) {
         if (!ctl_is_table(json_object_get(object, columns[i].name))) {
-            free(ctl_printable(columns[i].name, &label.width));
-            names = (label.width > names) ? label.width : names;
+            columns[pairs++] = columns[i];
         }
+    }
+
+    ctl_table_pairs(out, object, columns, pairs);
+
+    json_object_foreach(object, name, value) {
+        if (ctl_is_table(value)) {
+            label.text = ctl_printable(name, &label.width);
+            fprintf(out, "\n%s:\n", label.text);
+            free(label.text);
+            ctl_table_rows(out, value, width);
+        }
+    }
+}
+
+
+/* Names and values, a line each; what is empty is left out. */
+
+static void
+ctl_table_pairs(FILE *out, json_t *object, const ctl_column_t *columns,
+    size_t n)
+{
+    size_t       i, names;
+    json_t      *value;
+    ctl_cell_t   cell, label;
+
+    names = 0;
+
+    for (i = 0; i < n; i++) {
+        free(ctl_printable(columns[i].name, &label.width));
+        names = (label.width > names) ? label.width : names;
     }
 
     for (i = 0; i < n; i++) {
         value = json_object_get(object, columns[i].name);
 
-        if (ctl_is_table(value)) {
+        if (value == NULL || ctl_is_empty(value)) {
             continue;
         }
 
@@ -138,15 +180,6 @@ ctl_table_object(FILE *out, json_t *object, size_t width)
 
         free(label.text);
         free(cell.text);
-    }
-
-    json_object_foreach(object, name, value) {
-        if (ctl_is_table(value)) {
-            label.text = ctl_printable(name, &label.width);
-            fprintf(out, "\n%s:\n", label.text);
-            free(label.text);
-            ctl_table_rows(out, value, width);
-        }
     }
 }
 
@@ -161,7 +194,11 @@ ctl_table_rows(FILE *out, json_t *rows, size_t width)
     ctl_column_t  columns[CTL_COLUMNS];
 
     n = ctl_table_columns(rows, columns);
-    ctl_table_measure(rows, columns, n, width);
+
+    if (ctl_table_measure(rows, columns, n, width) != CTL_OK) {
+        ctl_table_aside(out, rows, columns, n);
+        return;
+    }
 
     for (i = 0; i < n; i++) {
         cell.text = ctl_printable(columns[i].name, &cell.width);
@@ -208,6 +245,7 @@ ctl_table_columns(json_t *rows, ctl_column_t *columns)
             if (i == n && n < CTL_COLUMNS && !ctl_is_empty(value)) {
                 columns[n].name = name;
                 columns[n].width = 0;
+                columns[n].least = 0;
                 columns[n].right = 1;
                 n++;
             }
@@ -253,10 +291,13 @@ ctl_rank(const char *name)
 }
 
 
-static void
+/* What cannot be a word, by any of its values, is cut; CTL_ERROR: too wide. */
+
+static int
 ctl_table_measure(json_t *rows, ctl_column_t *columns, size_t n,
     size_t width)
 {
+    int         prose;
     size_t      i, r, total, widest;
     json_t     *row;
     ctl_cell_t  cell;
@@ -264,7 +305,10 @@ ctl_table_measure(json_t *rows, ctl_column_t *columns, size_t n,
     total = 0;
 
     for (i = 0; i < n; i++) {
+        prose = 0;
+
         free(ctl_printable(columns[i].name, &columns[i].width));
+        columns[i].least = columns[i].width;
 
         json_array_foreach(rows, r, row) {
             cell = ctl_cell(json_object_get(row, columns[i].name));
@@ -277,26 +321,56 @@ ctl_table_measure(json_t *rows, ctl_column_t *columns, size_t n,
             if (cell.width > 0 && !cell.right) {
                 columns[i].right = 0;
             }
+
+            prose |= cell.prose;
+        }
+
+        if (!prose || ctl_is_name(columns[i].name)) {
+            columns[i].least = columns[i].width;
+
+        } else if (columns[i].least < CTL_COLUMN_MIN) {
+            columns[i].least = CTL_COLUMN_MIN;
         }
 
         total += columns[i].width + (i > 0 ? 2 : 0);
     }
 
     while (width > 0 && total > width) {
-        widest = 0;
+        widest = n;
 
-        for (i = 1; i < n; i++) {
-            if (columns[i].width > columns[widest].width) {
+        for (i = 0; i < n; i++) {
+            if (columns[i].width > columns[i].least
+                && (widest == n || columns[i].width > columns[widest].width))
+            {
                 widest = i;
             }
         }
 
-        if (n == 0 || columns[widest].width <= CTL_COLUMN_MIN) {
-            break;
+        if (widest == n) {
+            return CTL_ERROR;
         }
 
         columns[widest].width--;
         total--;
+    }
+
+    return CTL_OK;
+}
+
+
+static void
+ctl_table_aside(FILE *out, json_t *rows, const ctl_column_t *columns,
+    size_t n)
+{
+    size_t   r;
+    json_t  *row;
+
+    json_array_foreach(rows, r, row) {
+        if (r > 0) {
+            fputc('\n', out);
+        }
+
+        ctl_table_pairs(out, row, columns, n);
     }
 }
 
@@ -340,11 +414,46 @@ ctl_table_put(FILE *out, const ctl_cell_t *cell, size_t width, int right,
 }
 
 
+/* Columns that name things are never cut, whatever a client put in there. */
+
+static int
+ctl_is_name(const char *name)
+{
+    int  i;
+
+    static const char *names[] = { "id", "key", "slot", "request", NULL };
+
+    for (i = 0; names[i] != NULL; i++) {
+        if (strcmp(names[i], name) == 0) {
+            return 1;
+        }
+    }
+
+    return 0;
+}
+
+
+static int
+ctl_is_word(const char *text)
+{
+    size_t  len;
+
+    static const char  letters[] = "abcdefghijklmnopqrstuvwxyz"
+                                   "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                                   "0123456789.:_+-";
+
+    len = strspn(text, letters);
+
+    return text[len] == '\0' && len <= CTL_WORD_MAX;
+}
+
+
 static int
 ctl_is_empty(json_t *value)
 {
     return json_is_null(value)
-           || (json_is_string(value) && json_string_length(value) == 0);
+           || (json_is_string(value) && json_string_length(value) == 0)
+           || (json_is_array(value) && json_array_size(value) == 0);
 }
 
 
@@ -365,6 +474,7 @@ ctl_cell(json_t *value)
 
     if (json_is_string(value)) {
         moment = ctl_moment(json_string_value(value));
+        cell.prose = moment == NULL && !ctl_is_word(json_string_value(value));
         cell.text = ctl_printable(moment != NULL ? moment
                                                  : json_string_value(value),
                                   &cell.width);
@@ -372,8 +482,9 @@ ctl_cell(json_t *value)
         return cell;
     }
 
-    text = json_is_array(value) || json_is_object(value)
-           ? ctl_flat(value) : json_dumps(value, JSON_ENCODE_ANY);
+    cell.prose = json_is_array(value) || json_is_object(value);
+
+    text = cell.prose ? ctl_flat(value) : json_dumps(value, JSON_ENCODE_ANY);
 
     if (text == NULL) {
         abort();
