@@ -48,6 +48,10 @@ $t->nginx(<<'CONF');
             usher_limit wet rate=5r/h key=all;
         }
 
+        location /deep {
+            usher_limit deep rate=2r/h burst=5 key=all;
+        }
+
         location /quiet {
             usher_limit quiet rate=1r/h key=all;
             usher_limit_headers off;
@@ -73,7 +77,7 @@ CONF
 
 mkdir $t->dir . '/edge1/html/inherit';
 $t->write_file("edge1/html/$_", 'content')
-    for qw(plan three again both dry quiet early inherit/off inherit/same);
+    for qw(plan three again both dry deep quiet early inherit/off inherit/same);
 
 sub statuses {
     my ($uri, $n, @headers) = @_;
@@ -110,6 +114,9 @@ like($r->header('RateLimit'), qr/^"wide";r=98, "narrow";r=0;t=\d+$/,
 
 is(statuses('/dry', 3), '200 200 200', 'dry run refuses nothing');
 is($t->get('/dry')->header('RateLimit'), '"wet";r=1', 'and is not shown');
+
+is(join(' ', map { $t->get('/deep')->header('RateLimit') =~ /(r=\d+)/ } 1 .. 5),
+   'r=2 r=2 r=2 r=1 r=0', 'a deep bucket: what is left of the quota');
 
 $t->get('/quiet');
 $r = $t->get('/quiet');

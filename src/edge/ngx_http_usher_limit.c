@@ -494,6 +494,7 @@ ngx_http_usher_limit_fields(ngx_http_request_t *r,
 {
     size_t                    len;
     u_char                   *p, *q;
+    uint64_t                  left;
     ngx_str_t                 policy, state;
     ngx_uint_t                i;
     ngx_http_usher_memo_t    *memo;
@@ -534,8 +535,11 @@ ngx_http_usher_limit_fields(ngx_http_request_t *r,
         p = ngx_cpymem(p, memo->text, memo->len);
         q = ngx_cpymem(q, memo->text, c->name.len + 2);
         *q++ = ';'; *q++ = 'r'; *q++ = '=';
-        q = ngx_http_usher_decimal(q, ngx_min(c->take.remaining,
-                                              999999999999999));
+
+        /* of the quota: what a deeper bucket holds beyond it shows later */
+
+        left = ngx_min(c->take.remaining, c->quota);
+        q = ngx_http_usher_decimal(q, ngx_min(left, 999999999999999));
 
         if (c->take.remaining == 0) {
             *q++ = ';'; *q++ = 't'; *q++ = '=';
