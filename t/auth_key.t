@@ -87,7 +87,19 @@ is($problem->{reason}, 'missing', 'reason');
 like($problem->{instance}, qr/^urn:usher:request:[0-9a-f]{32}$/, 'instance');
 
 is($t->get('/', Authorization => $_)->json->{reason}, 'missing', "'$_'")
-    for 'Bearer', 'Bearer ', 'Basic dTpw', 'Bearerx';
+    for 'Bearer', 'Bearer ';
+
+for ("ApiKey $key", $key, 'Basic dTpw', 'Bearerx', "Bearer: $key") {
+    my $name = s/\Q$key\E/KEY/r;
+
+    $r = $t->get('/', Authorization => $_);
+    is($r->json->{reason}, 'scheme', "no Bearer: '$name'");
+    like($r->json->{detail}, qr/must be Bearer/, 'is said');
+    is($r->header('WWW-Authenticate'), 'Bearer realm="api"', 'challenge');
+}
+
+is($t->get('/optional', Authorization => "ApiKey $key")->status, 200,
+   'optional, no Bearer');
 
 my $typo = $key;
 substr($typo, 20, 1) = substr($typo, 20, 1) eq 'x' ? 'y' : 'x';

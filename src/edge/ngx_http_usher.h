@@ -402,6 +402,7 @@ typedef enum {
     NGX_HTTP_USHER_AUTH_OK,              /* ok */
     NGX_HTTP_USHER_AUTH_ANONYMOUS,       /* anonymous: optional, no key */
     NGX_HTTP_USHER_AUTH_MISSING,         /* missing */
+    NGX_HTTP_USHER_AUTH_SCHEME,          /* scheme: Authorization, no Bearer */
     NGX_HTTP_USHER_AUTH_MALFORMED,       /* malformed */
     NGX_HTTP_USHER_AUTH_CHECKSUM,        /* bad_checksum */
     NGX_HTTP_USHER_AUTH_CONFLICT,        /* conflict: two credentials */
@@ -433,6 +434,8 @@ typedef struct ngx_http_usher_saved_s  ngx_http_usher_saved_t;
 typedef struct {
     unsigned                 found:1;        /* credential is set */
     unsigned                 queried:1;      /* it stood in the query */
+    unsigned                 schemed:1;      /* an Authorization that we may
+                                                read is no Bearer */
     unsigned                 stripped:1;     /* headers that may carry it, in
                                                 the location that found it */
     unsigned                 hashed:1;       /* digest is set */

@@ -44,6 +44,8 @@ static ngx_int_t ngx_http_usher_auth_challenge(ngx_http_request_t *r,
 static ngx_http_usher_refusal_t  ngx_http_usher_refusals[] = {
     { NGX_HTTP_UNAUTHORIZED, NULL, "Unauthorized",
       ngx_string("no key was sent") },
+    { NGX_HTTP_UNAUTHORIZED, NULL, "Unauthorized",
+      ngx_string("no key was sent: Authorization must be Bearer and the key") },
     { NGX_HTTP_UNAUTHORIZED, "invalid_token", "Unauthorized",
       ngx_string("key malformed") },
     { NGX_HTTP_UNAUTHORIZED, "invalid_token", "Unauthorized",
@@ -127,7 +129,8 @@ ngx_http_usher_auth_judge(ngx_http_request_t *r, ngx_http_usher_ctx_t *ctx,
     case NGX_HTTP_USHER_AUTH_MISSING:
         ctx->auth = lcf->enable == NGX_HTTP_USHER_AUTH_OPTIONAL
                     ? NGX_HTTP_USHER_AUTH_ANONYMOUS
-                    : NGX_HTTP_USHER_AUTH_MISSING;
+                    : ctx->schemed ? NGX_HTTP_USHER_AUTH_SCHEME
+                                   : NGX_HTTP_USHER_AUTH_MISSING;
         return NGX_OK;
 
     case NGX_HTTP_USHER_AUTH_CONFLICT:

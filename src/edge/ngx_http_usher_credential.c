@@ -240,6 +240,10 @@ ngx_http_usher_headers(ngx_http_request_t *r, ngx_http_usher_ctx_t *ctx,
             mine = source->from == NGX_HTTP_USHER_FROM_HEADER
                    || ngx_http_usher_bearer(&value);
 
+            if (ctx != NULL && !mine && value.len) {
+                ctx->schemed = 1;
+            }
+
             if (mine && ctx != NULL
                 && ngx_http_usher_take(ctx, &value) != NGX_OK)
             {
