@@ -62,6 +62,13 @@ usher_key_check(const unsigned char *key, size_t len)
 }
 
 
+int
+usher_key_test(const unsigned char *key, size_t len)
+{
+    return key[len - USHER_KEY_TAIL - USHER_KEY_ENV + 1] == 't';
+}
+
+
 void
 usher_key_checksum(const unsigned char *head, size_t len,
     unsigned char out[USHER_KEY_CHECKSUM])

@@ -39,6 +39,9 @@ typedef enum {
 /* Checks the form and the checksum of len bytes at key; reads nothing else. */
 usher_key_status_e usher_key_check(const unsigned char *key, size_t len);
 
+/* Whether a key whose form is good is one for tests. */
+int usher_key_test(const unsigned char *key, size_t len);
+
 /* Writes the six digits of the checksum of len bytes at head to out. */
 void usher_key_checksum(const unsigned char *head, size_t len,
     unsigned char out[USHER_KEY_CHECKSUM]);

@@ -411,6 +411,7 @@ typedef enum {
     NGX_HTTP_USHER_AUTH_REVOKED,         /* revoked */
     NGX_HTTP_USHER_AUTH_ROTATED,         /* rotated */
     NGX_HTTP_USHER_AUTH_DISABLED,        /* org_disabled */
+    NGX_HTTP_USHER_AUTH_ENV,             /* env: live or test, the other */
     NGX_HTTP_USHER_AUTH_SCOPE,           /* scope */
     NGX_HTTP_USHER_AUTH_ADDRESS,         /* address */
     NGX_HTTP_USHER_AUTH_THROTTLED,       /* throttled: failure limiter */
@@ -438,6 +439,7 @@ typedef struct {
                                                 read is no Bearer */
     unsigned                 stripped:1;     /* headers that may carry it, in
                                                 the location that found it */
+    unsigned                 test:1;         /* it is a test key */
     unsigned                 hashed:1;       /* digest is set */
     unsigned                 reserved:1;     /* journal has room for it */
     unsigned                 failed:1;       /* failure limiter was charged */

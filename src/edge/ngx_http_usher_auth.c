@@ -4,7 +4,7 @@
  * refusal is said.
  *
  * The order of reasons: what is wrong with the credential itself, then with
- * the state of its key, then the scope and the address that the location and
+ * the state of its key, then the environment, scope and address that the location and
  * the key ask for.
  */
 
@@ -28,7 +28,7 @@ static ngx_int_t ngx_http_usher_auth_plan(ngx_http_request_t *r,
 static void ngx_http_usher_auth_failure(ngx_http_request_t *r,
     ngx_http_usher_ctx_t *ctx, ngx_http_usher_auth_conf_t *lcf);
 static ngx_http_usher_auth_e ngx_http_usher_auth_rules(ngx_http_request_t *r,
-    ngx_http_usher_key_t *key, ngx_http_usher_auth_conf_t *lcf);
+    ngx_http_usher_ctx_t *ctx, ngx_http_usher_auth_conf_t *lcf);
 static ngx_uint_t ngx_http_usher_auth_scope(ngx_str_t *scope, ngx_str_t *list);
 static void ngx_http_usher_auth_verdict(ngx_http_usher_ctx_t *ctx,
     ngx_uint_t status);
@@ -62,6 +62,8 @@ static ngx_http_usher_refusal_t  ngx_http_usher_refusals[] = {
       ngx_string("key was replaced by a newer one") },
     { NGX_HTTP_UNAUTHORIZED, "invalid_token", "Unauthorized",
       ngx_string("organization disabled") },
+    { NGX_HTTP_FORBIDDEN, NULL, "Forbidden",
+      ngx_string("the key is of the other environment, live or test") },
     { NGX_HTTP_FORBIDDEN, "insufficient_scope", "Forbidden",
       ngx_string("the key lacks a scope") },
     { NGX_HTTP_FORBIDDEN, NULL, "Forbidden",
@@ -123,7 +125,7 @@ ngx_http_usher_auth_judge(ngx_http_request_t *r, ngx_http_usher_ctx_t *ctx,
     switch (ctx->bad) {
 
     case NGX_HTTP_USHER_AUTH_NONE:
-        ctx->auth = ngx_http_usher_auth_rules(r, ctx->key, lcf);
+        ctx->auth = ngx_http_usher_auth_rules(r, ctx, lcf);
         return ngx_http_usher_auth_plan(r, ctx);
 
     case NGX_HTTP_USHER_AUTH_MISSING:
@@ -172,6 +174,7 @@ ngx_http_usher_auth_find(ngx_http_request_t *r, ngx_http_usher_ctx_t *ctx)
 
     case USHER_KEY_OK:
         ctx->bad = NGX_HTTP_USHER_AUTH_NONE;
+        ctx->test = usher_key_test(ctx->credential.data, ctx->credential.len);
         break;
 
     case USHER_KEY_BAD_CHECKSUM:
@@ -262,12 +265,14 @@ ngx_http_usher_auth_failure(ngx_http_request_t *r, ngx_http_usher_ctx_t *ctx,
 /* What this location asks of a key that exists. */
 
 static ngx_http_usher_auth_e
-ngx_http_usher_auth_rules(ngx_http_request_t *r, ngx_http_usher_key_t *key,
+ngx_http_usher_auth_rules(ngx_http_request_t *r, ngx_http_usher_ctx_t *ctx,
     ngx_http_usher_auth_conf_t *lcf)
 {
-    ngx_str_t   *scope;
-    ngx_uint_t   i, past;
+    ngx_str_t             *scope;
+    ngx_uint_t             i, past;
+    ngx_http_usher_key_t  *key;
 
+    key = ctx->key;
     past = key->expires != 0 && key->expires <= ngx_time();
 
     switch (key->state) {
@@ -292,6 +297,13 @@ ngx_http_usher_auth_rules(ngx_http_request_t *r, ngx_http_usher_key_t *key,
 
     if (past) {
         return NGX_HTTP_USHER_AUTH_EXPIRED;
+    }
+
+    if (lcf->env != NGX_HTTP_USHER_AUTH_ANY
+        && lcf->env != (ctx->test ? NGX_HTTP_USHER_AUTH_TEST
+                                  : NGX_HTTP_USHER_AUTH_LIVE))
+    {
+        return NGX_HTTP_USHER_AUTH_ENV;
     }
 
     if (lcf->scopes != NULL) {

@@ -18,10 +18,16 @@
 #define NGX_HTTP_USHER_AUTH_ON        1
 #define NGX_HTTP_USHER_AUTH_OPTIONAL  2
 
+/* ->env */
+#define NGX_HTTP_USHER_AUTH_ANY       0
+#define NGX_HTTP_USHER_AUTH_LIVE      1
+#define NGX_HTTP_USHER_AUTH_TEST      2
+
 
 typedef struct {
     ngx_uint_t     enable;
     ngx_flag_t     preflight;     /* 1: CORS preflights pass */
+    ngx_uint_t     env;           /* of the keys that are admitted */
     ngx_array_t   *scopes;        /* ngx_str_t; all are asked for */
     ngx_str_t      scope;         /* the same as a text */
     ngx_str_t      realm;         /* escaped for a quoted string */

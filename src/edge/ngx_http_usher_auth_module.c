@@ -392,6 +392,7 @@ ngx_http_usher_auth_same(ngx_http_usher_auth_conf_t *a,
     return a->enable == b->enable
            && !a->dry_run
            && a->preflight == b->preflight
+           && a->env == b->env
            && a->scope.len == b->scope.len
            && (a->scope.len == 0
                || ngx_memcmp(a->scope.data, b->scope.data, a->scope.len)
@@ -469,6 +470,16 @@ ngx_http_usher_auth(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
                 return rv;
             }
 
+            continue;
+        }
+
+        if (ngx_strcmp(value[i].data, "env=live") == 0) {
+            lcf->env = NGX_HTTP_USHER_AUTH_LIVE;
+            continue;
+        }
+
+        if (ngx_strcmp(value[i].data, "env=test") == 0) {
+            lcf->env = NGX_HTTP_USHER_AUTH_TEST;
             continue;
         }
 
@@ -661,6 +672,7 @@ ngx_http_usher_auth_create_conf(ngx_conf_t *cf)
     /*
      * set by ngx_pcalloc():
      *
+     *     conf->env = NGX_HTTP_USHER_AUTH_ANY;
      *     conf->scopes = NULL;
      *     conf->scope = { 0, NULL };
      *     conf->realm = { 0, NULL };
@@ -687,10 +699,11 @@ ngx_http_usher_auth_merge_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_uint_t                  i;
     ngx_http_usher_loc_conf_t  *ulcf;
 
-    /* scopes and preflight belong to the "usher_auth" they stand in */
+    /* scopes, env and preflight belong to the "usher_auth" they stand in */
 
     if (conf->enable == NGX_CONF_UNSET_UINT) {
         conf->scopes = prev->scopes;
+        conf->env = prev->env;
         conf->preflight = prev->preflight;
     }
 

@@ -522,6 +522,7 @@ ngx_http_usher_limit_known_early(ngx_conf_t *cf,
         ngx_string("usher_org"),
         ngx_string("usher_org_id"),
         ngx_string("usher_key_id"),
+        ngx_string("usher_env"),
         ngx_string("usher_scope"),
         ngx_string("usher_plan"),
         ngx_string("usher_auth_status")

@@ -23,6 +23,8 @@ static ngx_int_t ngx_http_usher_key_text(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data);
 static ngx_int_t ngx_http_usher_key_number(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data);
+static ngx_int_t ngx_http_usher_env(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data);
 static ngx_int_t ngx_http_usher_plan_name(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data);
 static ngx_int_t ngx_http_usher_auth_status(ngx_http_request_t *r,
@@ -45,6 +47,9 @@ static ngx_http_variable_t  ngx_http_usher_vars[] = {
 
     { ngx_string("usher_key_id"), NULL, ngx_http_usher_key_number,
       offsetof(ngx_http_usher_key_t, id), NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("usher_env"), NULL, ngx_http_usher_env,
+      0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
 
     { ngx_string("usher_scope"), NULL, ngx_http_usher_key_text,
       offsetof(ngx_http_usher_key_t, scope), NGX_HTTP_VAR_NOCACHEABLE, 0 },
@@ -156,6 +161,25 @@ ngx_http_usher_key_number(ngx_http_request_t *r, ngx_http_variable_value_t *v,
     text.len = ngx_http_usher_decimal(text.data, *number) - text.data;
 
     return ngx_http_usher_text(r, v, &text);
+}
+
+
+static ngx_int_t
+ngx_http_usher_env(ngx_http_request_t *r, ngx_http_variable_value_t *v,
+    uintptr_t data)
+{
+    ngx_http_usher_ctx_t  *ctx;
+
+    static ngx_str_t  live = ngx_string("live");
+    static ngx_str_t  test = ngx_string("test");
+
+    ctx = ngx_http_usher_ctx(r, 0);
+
+    if (ctx == NULL || ctx->key == NULL || !ngx_http_usher_proven(ctx)) {
+        return ngx_http_usher_text(r, v, NULL);
+    }
+
+    return ngx_http_usher_text(r, v, ctx->test ? &test : &live);
 }
 
 

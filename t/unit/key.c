@@ -32,9 +32,11 @@ main(void)
     make(key, "a_test_0123456789ABCDEFGHIJKLMNOPQRST");
     ok(check(key) == USHER_KEY_OK && strlen(key) == USHER_KEY_MIN,
        "the shortest brand");
+    ok(usher_key_test((unsigned char *) key, strlen(key)), "a test key");
     make(key, "abcdefghij012345_live_0123456789ABCDEFGHIJKLMNOPQRST");
     ok(check(key) == USHER_KEY_OK && strlen(key) == USHER_KEY_MAX,
        "the longest brand");
+    ok(!usher_key_test((unsigned char *) key, strlen(key)), "a live one");
 
     make(key, "abcdefghij0123456_live_0123456789ABCDEFGHIJKLMNOPQRST");
     ok(check(key) == USHER_KEY_MALFORMED, "a brand too long");

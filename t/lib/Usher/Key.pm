@@ -45,9 +45,9 @@ sub beat {
 # The text of a key that nobody knows.
 
 sub text {
-    my ($brand) = @_;
+    my ($brand, $env) = @_;
 
-    my $head = ($brand // 'us') . '_live_'
+    my $head = ($brand // 'us') . '_' . ($env // 'live') . '_'
                . join '', map { $base62[rand 62] } 1 .. 30;
 
     return $head . checksum($head);
@@ -70,7 +70,7 @@ sub checksum {
 sub key {
     my ($self, %record) = @_;
 
-    my $text = text();
+    my $text = text('us', delete $record{env});
 
     $self->{records}{$text} = {
         id => $self->{id}++, org => 'acme', org_id => 5, plan_id => undef,
