@@ -108,7 +108,16 @@ for my $n (0, 1, 17, 18, 19, 20, 21, 40, 60) {
 is(ask('/own', 'X-Own' => $key)->header('X-Got'), '||', 'usher_credential');
 is(ask('/own', 'X-API-Key' => Usher::Key::text())->status, 401,
    'replaces the defaults');
-is(ask('/own', Cookie => "key=$key")->status, 200, 'a variable');
+is(ask('/own', Cookie => $_)->status, 200, 'a cookie')
+    for "key=$key", "a=b; KEY = $key ; c", "key=$key;key=$key", "a;;key=$key";
+is(ask('/own', Cookie => "key=$_")->json->{reason}, 'conflict', 'two cookies')
+    for "$key; key=$other", "$key; a=b;key=$other ", "$key; key=x";
+is(ask('/own', Cookie => "key=$key", Cookie => "a=b; key=$other")->status, 400,
+   'in two lines');
+is(ask('/own', Cookie => $_)->json->{reason}, 'missing', 'none of that name')
+    for "akey=$key; keys=$key; key", 'key=', 'key; =', ';';
+is(ask('/own', Cookie => "key=$key", 'X-Own' => $other)->status, 400,
+   'cookie and header');
 
 $r = ask("/own?q=1&key=$key&r=2");
 is($r->status, 200, 'an argument');

@@ -66,6 +66,8 @@ $t->http("nonsense\r\n\r\n");
 $t->http("GET / HTTP/9.9\r\n\r\n");
 ask("GET / HTTP/1.1\r\n");
 ask("GET / HTTP/1.1\r\nHost: a\r\nX-Long: " . 'x' x 40000 . "\r\n");
+ask("GET / HTTP/1.1\r\nHost: a\r\nX-Id: twice\r\n"
+    . "Authorization: Bearer x\r\n" x 2);
 
 my ($worker) = $t->workers;
 $t->get('/', 'X-Id' => 'last');
@@ -77,8 +79,11 @@ is(row($_, 'count(*)')->[0], 1, "$_: one row")
 is(row($_, 'count(*)')->[0], 0, "$_: none") for qw(off good);
 is($t->sql('select count(*) from usher.quarantine'), 0, 'no poison');
 is($t->sql("select count(*) from usher.request where status >= 400
-            and request_id <> 'bad'"), 4,
+            and request_id <> 'bad'"), 5,
    'what nginx refused is there as well');
+
+is(row('twice', "status || ' ' || auth_status")->[0], '400 ',
+   'two Authorization lines: by nginx, and no reason');
 
 is(row('agent', 'user_agent')->[0], "a\tb\\.\\N", 'as it was');
 like(row('latin', 'user_agent')->[0], qr/^caf\x{fffd}/,

@@ -35,6 +35,10 @@ static void ngx_http_usher_strip_header(ngx_http_request_t *r,
     ngx_http_usher_source_t *source, ngx_table_elt_t *h);
 static ngx_int_t ngx_http_usher_find_argument(ngx_http_request_t *r,
     ngx_http_usher_ctx_t *ctx, ngx_str_t *name);
+static ngx_int_t ngx_http_usher_find_cookie(ngx_http_request_t *r,
+    ngx_http_usher_ctx_t *ctx, ngx_str_t *name);
+static ngx_int_t ngx_http_usher_take_cookies(ngx_http_usher_ctx_t *ctx,
+    ngx_str_t *line, ngx_str_t *name);
 static ngx_int_t ngx_http_usher_find_variable(ngx_http_request_t *r,
     ngx_http_usher_ctx_t *ctx, ngx_int_t index);
 static ngx_int_t ngx_http_usher_list_delete(ngx_list_t *list,
@@ -72,6 +76,10 @@ ngx_http_usher_find_credential(ngx_http_request_t *r,
 
         case NGX_HTTP_USHER_FROM_ARGUMENT:
             rc = ngx_http_usher_find_argument(r, ctx, &source[i].name);
+            break;
+
+        case NGX_HTTP_USHER_FROM_COOKIE:
+            rc = ngx_http_usher_find_cookie(r, ctx, &source[i].name);
             break;
 
         default: /* NGX_HTTP_USHER_FROM_VARIABLE */
@@ -327,6 +335,86 @@ ngx_http_usher_find_argument(ngx_http_request_t *r, ngx_http_usher_ctx_t *ctx,
     }
 
     return ngx_http_usher_take(ctx, &value);
+}
+
+
+/* Every cookie of that name; the variable knows the first one only. */
+
+static ngx_int_t
+ngx_http_usher_find_cookie(ngx_http_request_t *r, ngx_http_usher_ctx_t *ctx,
+    ngx_str_t *name)
+{
+    ngx_int_t         rc;
+    ngx_uint_t        i;
+    ngx_list_part_t  *part;
+    ngx_table_elt_t  *h;
+
+    static ngx_str_t  cookie = ngx_string("cookie");
+
+    rc = NGX_OK;
+
+    for (part = &r->headers_in.headers.part; part; part = part->next) {
+
+        h = part->elts;
+
+        for (i = 0; i < part->nelts; i++) {
+
+            if (ngx_http_usher_named(&h[i], &cookie)
+                && ngx_http_usher_take_cookies(ctx, &h[i].value, name)
+                   != NGX_OK)
+            {
+                rc = NGX_DECLINED;
+            }
+        }
+    }
+
+    return rc;
+}
+
+
+static ngx_int_t
+ngx_http_usher_take_cookies(ngx_http_usher_ctx_t *ctx, ngx_str_t *line,
+    ngx_str_t *name)
+{
+    u_char     *p, *end, *stop, *equal;
+    ngx_int_t   rc;
+    ngx_str_t   word, value;
+
+    rc = NGX_OK;
+    end = line->data + line->len;
+
+    for (p = line->data; p < end; p = stop + 1) {
+
+        stop = ngx_strlchr(p, end, ';');
+        if (stop == NULL) {
+            stop = end;
+        }
+
+        equal = ngx_strlchr(p, stop, '=');
+        if (equal == NULL) {
+            continue;
+        }
+
+        word.data = p;
+        word.len = equal - p;
+        ngx_http_usher_trim(&word);
+
+        if (word.len != name->len
+            || ngx_strncasecmp(word.data, name->data, name->len) != 0)
+        {
+            continue;
+        }
+
+        value.data = equal + 1;
+        value.len = stop - value.data;
+        ngx_http_usher_trim(&value);
+
+        if (ngx_http_usher_take(ctx, &value) != NGX_OK) {
+            rc = NGX_DECLINED;
+        }
+    }
+
+    return rc;
 }
 
 
@@ -592,6 +680,16 @@ ngx_http_usher_source(ngx_conf_t *cf, ngx_http_usher_source_t *source,
         source->name.len = name->len - 4;
 
         return ngx_http_usher_add_argument(cf, &source->name);
+    }
+
+    if (name->len > 7
+        && ngx_strncasecmp(name->data, (u_char *) "cookie_", 7) == 0)
+    {
+        source->from = NGX_HTTP_USHER_FROM_COOKIE;
+        source->name.data = name->data + 7;
+        source->name.len = name->len - 7;
+
+        return NGX_OK;
     }
 
     source->from = NGX_HTTP_USHER_FROM_VARIABLE;

@@ -25,6 +25,7 @@ typedef enum {
     NGX_HTTP_USHER_FROM_BEARER = 0,       /* Authorization: Bearer */
     NGX_HTTP_USHER_FROM_HEADER,
     NGX_HTTP_USHER_FROM_ARGUMENT,
+    NGX_HTTP_USHER_FROM_COOKIE,
     NGX_HTTP_USHER_FROM_VARIABLE
 } ngx_http_usher_from_e;
 
