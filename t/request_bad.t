@@ -21,11 +21,16 @@ for (
     ['usher_auth off scope=a;', 'no parameters after "off"'],
     ['usher_auth on; usher_auth on;', 'is duplicate'],
     ["usher_auth_realm \"a\tb\";", 'not printable ASCII'],
+    ['usher_auth_dry_run maybe;', 'invalid value "maybe"'],
+    ['usher_auth_log_level loud;', 'invalid value "loud"'],
+    ['usher_auth_log_level debug;', 'invalid value "debug"'],
+    ['usher_auth_log_level info; usher_auth_log_level info;', 'is duplicate'],
     ['usher_auth_failures 10r/s;', 'must begin with "rate="'],
     ['usher_auth_failures rate=10;', 'invalid rate "rate=10"'],
     ['usher_auth_failures rate=1r/s burst=0;', 'invalid burst "burst=0"'],
     ['usher_credential x_key;', '"x_key" is not a variable'],
     ['usher_credential $nothing_like_it;', 'unknown "nothing_like_it"'],
+    ['usher_credential_strip maybe;', 'invalid value "maybe"'],
     ['usher_limit a;', 'limit "a" must have "rate" parameter'],
     ['usher_limit a rate=0r/s;', 'invalid rate "rate=0r/s"'],
     ['usher_limit a rate=-1r/s;', 'invalid rate'],
@@ -57,6 +62,8 @@ for (
     ['usher_limit a early rate=1r/s key=$usher_env;',
      '"$usher_env" is not known then'],
     ['usher_limit_status 200;', 'value must be between 400 and 599'],
+    ['usher_limit_headers maybe;', 'invalid value "maybe"'],
+    ['usher_limit_log_level loud;', 'invalid value "loud"'],
     ['usher_event sometimes;', 'invalid value "sometimes"'],
     ['usher_route "";', 'empty value'],
     ['usher_request_id $nothing_like_it;', 'unknown'],
@@ -80,6 +87,25 @@ for ('usher_auth on;', 'usher_limit a rate=1r/s;', 'usher_limit plan;') {
     like($text, qr/"usher_\w+" requires "usher_zone" in \S+:\d+/, 'said so');
 }
 
+for (
+    ['usher_stale asset 1m;', 'unknown kind "asset" of records'],
+    ['usher_stale key never;', 'invalid time "never"'],
+    ['usher_stale key -1;', 'invalid time "-1"'],
+    ['usher_stale key 5x;', 'invalid time "5x"'],
+    ['usher_stale key "";', 'invalid time ""'],
+    ['usher_stale key;', 'invalid number of arguments in "usher_stale"'],
+    ['usher_stale key 1m; usher_stale plan 1m; usher_stale key 1m;',
+     'is duplicate'],
+) {
+    my ($code, $text) = $t->nginx_test("$zone$_->[0]\n$server }");
+
+    isnt($code, 0, "refused: $_->[0]");
+    like($text, qr/\Q$_->[1]\E.* in \S+:\d+/, 'with reason and line');
+}
+
+is(($t->nginx_test("$zone usher_stale key 0; usher_stale plan forever; "
+                   . "$server }"))[0], 0, 'usher_stale, both');
+
 my ($code, $text) = $t->nginx_test(
     "usher_zone 1m; usher_redis %%REDIS%% role=stream; $server usher_auth on; }");
 like($text, qr/"usher_auth" requires "usher_redis" .*"directory" in \S+:\d+/,
@@ -96,7 +122,6 @@ my $key = $d->key;
 $t->nginx(<<'CONF');
     usher_zone 1m;
     usher_redis %%REDIS%%;
-    client_header_timeout 2s;
 
     server {
         listen 127.0.0.1:%%PORT%%;
@@ -126,8 +151,6 @@ like($t->http("GET /\r\n"), qr{"reason":"missing"}, 'HTTP/0.9');
 like($t->http("nonsense\r\n\r\n"), qr{^HTTP/1.1 400 |^<html>}, 'no request');
 like($t->http("GET / HTTP/1.1\r\nHost: a\r\n" . 'X-A: ' . 'a' x 40000 . "\r\n"),
      qr{^HTTP/1.1 400 }, 'header flood');
-like($t->http("GET / HTTP/1.1\r\nHost: a\r\nX-API-Key: "), qr/^$|408/,
-     'slow client');
 
 my $s = $t->connect;
 print $s "GET / HTTP/1.1\r\nHost: a\r\nX-API-Key: ", Usher::Key::text(),

@@ -4,8 +4,8 @@
  * refusal is said.
  *
  * The order of reasons: what is wrong with the credential itself, then with
- * the state of its key, then the environment, scope and address that the location and
- * the key ask for.
+ * the state of its key, then the environment, scope and address that the
+ * location and the key ask for.
  */
 
 
