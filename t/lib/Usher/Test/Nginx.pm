@@ -25,6 +25,7 @@ use Usher::Test::Response;
 #     log => 'info'
 #     test_module => 1    with t/module in it
 #     nogo => 1           only write the configuration
+#     as_root => 1        the master is root's, as the test is
 #
 # %%PORT%%, %%PORT_2%%, %%REDIS%%, %%DIR%% (of the node), %%TOP%% and %%NODE%%
 # are replaced.
@@ -40,7 +41,7 @@ sub nginx {
 
     return $self if $opt{nogo};
 
-    $self->server($name, 'TERM', sub { $self->nginx_start($name) });
+    $self->server($name, 'TERM', sub { $self->nginx_start($name, %opt) });
 
     return $self;
 }
@@ -150,7 +151,7 @@ sub nginx_env {
 
 
 sub nginx_start {
-    my ($self, $name) = @_;
+    my ($self, $name, %opt) = @_;
 
     my $dir = "$self->{dir}/$name";
 
@@ -159,7 +160,8 @@ sub nginx_start {
     stop_process($_, 'TERM', 5) for $self->workers($name);
 
     my $pid = spawn(cmd => [ $self->nginx_cmd($name) ], out => "$dir/out.log",
-                    dir => $dir, env => $self->nginx_env);
+                    dir => $dir, env => $self->nginx_env,
+                    as_root => $opt{as_root});
 
     sleep_until(sub { !alive($pid) || $self->listening($name) }, 30);
 
@@ -194,7 +196,8 @@ sub nginx_test {
 
     my ($bin, @args) = $self->nginx_cmd($name);
     my $pid = spawn(cmd => [ $bin, '-t', @args ], out => "$dir/test.out",
-                    dir => $dir, env => $self->nginx_env);
+                    dir => $dir, env => $self->nginx_env,
+                    as_root => $opt{as_root});
 
     waitpid($pid, 0);
 
