@@ -5,21 +5,13 @@ use lib 't/lib';
 use Usher::Test;
 use Usher::Slot;
 
-use IO::Socket::UNIX;
 use Usher::Test::Process qw(alive);
 
 
 my $t = Usher::Test->new;
 
 
-sub metrics {
-    my $s = IO::Socket::UNIX->new(Peer => "$t->{dir}/usherd.metrics") or return '';
-
-    print $s "GET /metrics HTTP/1.0\r\n\r\n";
-    local $/;
-
-    return <$s> // '';
-}
+sub metrics { $t->metrics }
 
 
 # neither server is there yet

@@ -46,6 +46,8 @@
 static int usherd_directory_session(usherd_directory_t *d);
 static int usherd_directory_greet(usherd_directory_t *d);
 static int usherd_directory_info(usherd_directory_t *d);
+static void usherd_directory_nameless(usherd_directory_t *d,
+    const usherd_reply_t *reply);
 static void usherd_directory_policy(usherd_directory_t *d, const char *text);
 static int usherd_directory_lease(usherd_directory_t *d);
 static int usherd_directory_pending(usherd_directory_t *d, unsigned *more);
@@ -222,22 +224,48 @@ usherd_directory_info(usherd_directory_t *d)
     text = usherd_reply_text(reply, &len);
     id = strstr(text, "run_id:");
 
-    if (id != NULL) {
-        id += sizeof("run_id:") - 1;
-        n = (int) strcspn(id, "\r\n");
-
-    } else {
-        id = d->conf->redis_address;
-        n = (int) strlen(id);
+    if (id == NULL) {
+        usherd_directory_nameless(d, reply);
+        usherd_reply_free(reply);
+        return USHERD_ERROR;
     }
 
+    id += sizeof("run_id:") - 1;
+    n = (int) strcspn(id, "\r\n");
+
     snprintf(d->lease, sizeof(d->lease), "directory:%.*s", n, id);
+
+    if (d->nameless) {
+        usherd_log(USHERD_LOG_INFO, "this Redis says its run_id again");
+        d->nameless = 0;
+    }
 
     usherd_directory_policy(d, text);
 
     usherd_reply_free(reply);
 
     return USHERD_OK;
+}
+
+
+/* By any other name one would write beside the one who has the lease. */
+
+static void
+usherd_directory_nameless(usherd_directory_t *d, const usherd_reply_t *reply)
+{
+    d->writer = 0;
+    usherd_set(directory_writer, 0);
+
+    if (!d->nameless) {
+        usherd_log(USHERD_LOG_ERROR, "this Redis does not say its run_id, "
+                   "which names the lease: nothing is written to it; allow "
+                   "INFO to the user of usherd, see redis-users.conf%s%s",
+                   usherd_reply_type(reply) == USHERD_REPLY_ERROR ? ": " : "",
+                   usherd_reply_type(reply) == USHERD_REPLY_ERROR
+                   ? usherd_reply_text(reply, NULL) : "");
+    }
+
+    d->nameless = 1;
 }
 
 

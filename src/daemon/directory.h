@@ -92,6 +92,7 @@ typedef struct {
     unsigned                 verified:1;        /* the fields below hold */
     unsigned                 refused:1;         /* lease refusal was logged */
     unsigned                 evicts:1;          /* policy was logged */
+    unsigned                 nameless:1;        /* no run_id, was logged */
     char                     lease[96];         /* its name */
     char                     lineage[USHERD_DIRECTORY_HEX];
     char                     nonce[USHERD_DIRECTORY_HEX];

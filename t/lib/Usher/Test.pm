@@ -30,6 +30,7 @@ use File::Copy ();
 use File::Path ();
 use File::Temp ();
 use IO::Socket::INET;
+use IO::Socket::UNIX;
 use JSON::PP ();
 use Test::More;
 use Text::ParseWords ();
@@ -295,6 +296,22 @@ sub usherd {
         spawn(cmd => [ "$dir/bin/usherd", '-c', "$dir/$name.conf" ],
               out => "$dir/$name.log", dir => $dir, env => $self->san_env);
     });
+}
+
+
+# What a usherd says of itself; '' if it does not.
+
+sub metrics {
+    my ($self, $name) = @_;
+
+    my $s = IO::Socket::UNIX->new(
+        Peer => "$self->{dir}/" . ($name // 'usherd') . '.metrics')
+        or return '';
+
+    print $s "GET /metrics HTTP/1.0\r\n\r\n";
+    local $/;
+
+    return <$s> // '';
 }
 
 
