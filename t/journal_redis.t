@@ -82,7 +82,7 @@ is($d->exactly(@lines), '', 'nothing twice');
 $t->redis_cli('config set maxmemory-policy noeviction');
 $t->redis_cli('config set maxmemory 1mb');
 push @lines, map { $d->feed(50, 500) } 1 .. 4;
-$t->wait_for(sub { $t->error_log =~ /refused an entry/ }, 'refused');
+$t->wait_for(sub { $t->error_log =~ /refuses XADD/ }, 'refused');
 push @lines, map { $d->feed(50, 500) } 1 .. 4;
 sleep 0.5;
 $t->redis_cli('config set maxmemory 0');

@@ -101,8 +101,8 @@ void ngx_http_usher_counters_sum(ngx_http_usher_counters_t *sum);
  * its entry in ngx_http_usher_shared_t.  Zero when the process begins.
  */
 typedef struct {
-    uint64_t  redis[3];              /* stream, directory, counters:
-                                        0 not used, 1 down, 2 ready */
+    uint64_t  redis[3];              /* stream, directory, counters: 0 not
+                                        used, 1 down, 2 ready, 3 refuses */
 } ngx_http_usher_figures_t;
 
 /* Never NULL (private memory before there is a zone). */
@@ -322,6 +322,13 @@ void ngx_http_usher_redis_destroy(ngx_http_usher_redis_t *rc);
 ngx_uint_t ngx_http_usher_redis_configured(ngx_conf_t *cf, const char *role);
 
 ngx_uint_t ngx_http_usher_redis_ready(ngx_http_usher_redis_t *rc);
+
+/*
+ * Logs that the server refuses a command (if not NULL), or with why NULL that
+ * it takes it again.  A role shows as refused until n is 0.
+ */
+void ngx_http_usher_redis_refused(ngx_http_usher_redis_t *rc,
+    const char *command, ngx_str_t *why, ngx_uint_t n);
 
 /*
  * Queues a command; args are copied.  timeout in msec (0: none): when it

@@ -67,6 +67,9 @@
 /* Segments left unsynced before a sync takes the whole file system. */
 #define NGX_HTTP_USHER_UNSYNCED       8
 
+/* Sent for a slot: see _ship.c. */
+#define NGX_HTTP_USHER_SHIP_COMMANDS  8
+
 #define NGX_HTTP_USHER_SYNC_OFF       0
 #define NGX_HTTP_USHER_SYNC_INTERVAL  1
 #define NGX_HTTP_USHER_SYNC_ALWAYS    2
@@ -358,7 +361,10 @@ struct ngx_http_usher_journal_s {
     unsigned             slow:1;       /* the spare was waited for in vain */
     unsigned             sync_failed:1;
     unsigned             closing:1;    /* of an older cycle */
-    unsigned             refused:1;    /* said that Redis refuses entries */
+
+    /* commands that Redis refuses: bits, and whose; NULL: gone since */
+    ngx_uint_t           refused;
+    ngx_http_usher_slot_t  *refuser[NGX_HTTP_USHER_SHIP_COMMANDS];
 };
 
 
@@ -415,8 +421,8 @@ struct ngx_http_usher_sent_s {
     size_t               len;          /* bytes of lines */
     uint64_t             shipped;      /* when it was sent, this included */
     ngx_uint_t           epoch;
+    ngx_uint_t           command;      /* index */
     unsigned             last:1;       /* the end entry was sent before */
-    unsigned             exec:1;       /* reply to EXEC */
 };
 
 
@@ -516,6 +522,8 @@ void ngx_http_usher_ship_added(ngx_http_usher_sent_t *sent,
     ngx_http_usher_reply_t *reply);
 void ngx_http_usher_ship_queued(ngx_http_usher_sent_t *sent,
     ngx_http_usher_reply_t *reply);
+/* The slot is freed. */
+void ngx_http_usher_ship_forget(ngx_http_usher_slot_t *s);
 
 /* _ship_entry.c */
 ngx_int_t ngx_http_usher_ship_next(ngx_http_usher_slot_t *s,

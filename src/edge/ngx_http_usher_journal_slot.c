@@ -759,6 +759,8 @@ ngx_http_usher_slot_release(ngx_http_usher_slot_t *s)
         return;
     }
 
+    ngx_http_usher_ship_forget(s);
+
     if (s->lock != -1) {
         (void) close(s->lock);
     }

@@ -220,7 +220,7 @@ static void
 ngx_http_usher_metrics_redis(ngx_http_usher_text_t *t,
     ngx_http_usher_status_t *st)
 {
-    ngx_uint_t  i, k, n[3];
+    ngx_uint_t  i, k, n[4];
 
     ngx_http_usher_metrics_family(t, "usher_redis_workers", "gauge",
                                   "Workers by the state of their Redis.");
@@ -229,14 +229,16 @@ ngx_http_usher_metrics_redis(ngx_http_usher_text_t *t,
         ngx_memzero(n, sizeof(n));
 
         for (i = 0; i < st->nworkers; i++) {
-            n[st->workers[i].figures->redis[k] % 3]++;
+            n[st->workers[i].figures->redis[k] % 4]++;
         }
 
         ngx_http_usher_text(t,
-                      "usher_redis_workers{role=\"%s\",state=\"ready\"} %ui\n"
-                      "usher_redis_workers{role=\"%s\",state=\"down\"} %ui\n",
-                      ngx_http_usher_status_roles[k], n[2],
-                      ngx_http_usher_status_roles[k], n[1]);
+                   "usher_redis_workers{role=\"%s\",state=\"ready\"} %ui\n"
+                   "usher_redis_workers{role=\"%s\",state=\"down\"} %ui\n"
+                   "usher_redis_workers{role=\"%s\",state=\"refused\"} %ui\n",
+                   ngx_http_usher_status_roles[k], n[2],
+                   ngx_http_usher_status_roles[k], n[1],
+                   ngx_http_usher_status_roles[k], n[3]);
     }
 }
 

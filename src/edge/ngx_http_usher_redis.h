@@ -77,6 +77,7 @@ struct ngx_http_usher_redis_s {
     ngx_msec_t                      backoff;
 
     const char                     *why;   /* of a drop, for the log */
+    ngx_uint_t                      refused;  /* commands, as the owner says */
 
     unsigned                        connected:1;
     unsigned                        ready:1;

@@ -313,7 +313,7 @@ ngx_http_usher_redis_greeted(void *data, ngx_http_usher_reply_t *reply)
 
     ngx_http_usher_redis_figures(rc->role);
 
-    if (ngx_http_usher_figures->redis[rc->role] == 2) {
+    if (ngx_http_usher_figures->redis[rc->role] != 1) {
         ngx_http_usher_redis_say(rc, NGX_HTTP_USHER_REDIS_READY, "", 0);
     }
 
@@ -511,7 +511,35 @@ ngx_http_usher_redis_say(ngx_http_usher_redis_t *rc, ngx_uint_t what,
 }
 
 
-/* A role is ready if all its clients are. */
+void
+ngx_http_usher_redis_refused(ngx_http_usher_redis_t *rc, const char *command,
+    ngx_str_t *why, ngx_uint_t n)
+{
+    rc->refused = n;
+
+    ngx_http_usher_redis_figures(rc->role);
+
+    if (command == NULL) {
+        return;
+    }
+
+    if (why == NULL) {
+        ngx_log_error(NGX_LOG_NOTICE, rc->log, 0,
+                      "usher: redis \"%V\" (%s) takes %s again",
+                      &rc->server->name, ngx_http_usher_redis_roles[rc->role],
+                      command);
+        return;
+    }
+
+    ngx_log_error(NGX_LOG_ERR, rc->log, 0,
+                  "usher: redis \"%V\" (%s) refuses %s, tried again until it "
+                  "is taken: \"%V\"; rights are in redis-users.conf",
+                  &rc->server->name, ngx_http_usher_redis_roles[rc->role],
+                  command, why);
+}
+
+
+/* A role is ready if all its clients are, and none is refused anything. */
 
 static void
 ngx_http_usher_redis_figures(ngx_uint_t role)
@@ -537,7 +565,9 @@ ngx_http_usher_redis_figures(ngx_uint_t role)
             break;
         }
 
-        state = 2;
+        if (state != 3) {
+            state = rc->refused ? 3 : 2;
+        }
     }
 
     ngx_http_usher_figures->redis[role] = state;

@@ -29,10 +29,34 @@ static void ngx_http_usher_ship_lost(void *data);
 static ngx_uint_t ngx_http_usher_ship_all(ngx_http_usher_journal_t *j);
 static ngx_uint_t ngx_http_usher_ship_closed(ngx_http_usher_slot_t *s,
     ngx_http_usher_entry_t *e);
+static ngx_uint_t ngx_http_usher_ship_index(ngx_str_t *name);
 static void ngx_http_usher_ship_reply(void *data,
+    ngx_http_usher_reply_t *reply);
+static void ngx_http_usher_ship_judge(ngx_http_usher_sent_t *sent,
+    ngx_http_usher_reply_t *reply);
+static ngx_http_usher_reply_t *ngx_http_usher_ship_error(
     ngx_http_usher_reply_t *reply);
 static ngx_int_t ngx_http_usher_ship_failed(ngx_http_usher_sent_t *sent,
     ngx_http_usher_reply_t *reply);
+
+
+/*
+ * What is sent for a slot.  Without the last two events go on to PostgreSQL:
+ * keys of slots that are over stay in Redis.
+ */
+static const char  *ngx_http_usher_ship_commands[] = {
+    "GET",
+    "XINFO",
+    "HSET",
+    "XADD",
+    "MULTI",
+    "EXEC",
+    "DEL",
+    "HDEL"
+};
+
+#define NGX_HTTP_USHER_SHIP_EXEC   5
+#define NGX_HTTP_USHER_SHIP_NEEDS  0x3f
 
 
 ngx_int_t
@@ -385,7 +409,7 @@ ngx_http_usher_ship_command(ngx_http_usher_slot_t *s,
     sent->shipped = s->shipped;
     sent->epoch = s->epoch;
     sent->last = s->ended;
-    sent->exec = (argc == 1);
+    sent->command = ngx_http_usher_ship_index(&argv[0]);
 
     s->refs++;
     s->queued += len;
@@ -408,6 +432,24 @@ ngx_http_usher_ship_command(ngx_http_usher_slot_t *s,
 }
 
 
+static ngx_uint_t
+ngx_http_usher_ship_index(ngx_str_t *name)
+{
+    ngx_uint_t  i;
+
+    for (i = 0; i < NGX_HTTP_USHER_SHIP_COMMANDS - 1; i++) {
+        if (ngx_strncmp(ngx_http_usher_ship_commands[i], name->data,
+                        name->len + 1)
+            == 0)
+        {
+            break;
+        }
+    }
+
+    return i;
+}
+
+
 static void
 ngx_http_usher_ship_reply(void *data, ngx_http_usher_reply_t *reply)
 {
@@ -419,14 +461,119 @@ ngx_http_usher_ship_reply(void *data, ngx_http_usher_reply_t *reply)
     s->queued -= sent->len;
     s->journal->queued -= sent->len;
 
-    if (!s->journal->closing && !s->gone) {
-        sent->handler(sent, reply);
+    if (!s->journal->closing) {
+
+        if (reply != NULL) {
+            ngx_http_usher_ship_judge(sent, reply);
+        }
+
+        if (!s->gone) {
+            sent->handler(sent, reply);
+        }
     }
 
     ngx_free(sent);
 
     s->refs--;
     ngx_http_usher_slot_release(s);
+}
+
+
+/*
+ * Which commands Redis refuses, said once for each.  What one slot is refused
+ * is over when that slot's next is not.
+ */
+
+static void
+ngx_http_usher_ship_judge(ngx_http_usher_sent_t *sent,
+    ngx_http_usher_reply_t *reply)
+{
+    ngx_uint_t                 n, bit;
+    ngx_str_t                 *why;
+    const char                *name;
+    ngx_http_usher_slot_t     *s;
+    ngx_http_usher_reply_t    *error;
+    ngx_http_usher_journal_t  *j;
+
+    s = sent->slot;
+    j = s->journal;
+    n = sent->command;
+    bit = (ngx_uint_t) 1 << n;
+    name = ngx_http_usher_ship_commands[n];
+    why = NULL;
+
+    error = ngx_http_usher_ship_error(reply);
+
+    if (error == NULL) {
+
+        if (!(j->refused & bit)
+            || (j->refuser[n] != NULL && j->refuser[n] != s))
+        {
+            return;
+        }
+
+        j->refused &= ~bit;
+
+    } else {
+        ngx_http_usher_count(redis_errors);
+
+        if (j->refuser[n] == NULL || !(j->refused & bit)) {
+            j->refuser[n] = s;
+        }
+
+        if (j->refused & bit) {
+            return;
+        }
+
+        j->refused |= bit;
+        why = &error->str;
+    }
+
+    if (n == NGX_HTTP_USHER_SHIP_EXEC) {
+
+        /* it is aborted for what was said of another */
+
+        name = NULL;
+    }
+
+    ngx_http_usher_redis_refused(j->redis, name, why,
+                                 j->refused & NGX_HTTP_USHER_SHIP_NEEDS);
+}
+
+
+static ngx_http_usher_reply_t *
+ngx_http_usher_ship_error(ngx_http_usher_reply_t *reply)
+{
+    ngx_uint_t  i;
+
+    if (reply->type == NGX_HTTP_USHER_REDIS_ERROR) {
+
+        /* of XINFO: no error of anybody's */
+
+        return (ngx_strnstr(reply->str.data, "no such key", reply->str.len)
+                != NULL) ? NULL : reply;
+    }
+
+    for (i = 0; i < reply->n; i++) {
+        if (reply->elements[i].type == NGX_HTTP_USHER_REDIS_ERROR) {
+            return &reply->elements[i];
+        }
+    }
+
+    return NULL;
+}
+
+
+void
+ngx_http_usher_ship_forget(ngx_http_usher_slot_t *s)
+{
+    ngx_uint_t  i;
+
+    for (i = 0; i < NGX_HTTP_USHER_SHIP_COMMANDS; i++) {
+        if (s->journal->refuser[i] == s) {
+            s->journal->refuser[i] = NULL;
+        }
+    }
 }
 
 
@@ -443,7 +590,6 @@ ngx_http_usher_ship_added(ngx_http_usher_sent_t *sent,
     }
 
     s->delay = 0;
-    s->journal->refused = 0;
 
     (void) ngx_http_usher_ship_pump(s);
 }
@@ -463,9 +609,7 @@ static ngx_int_t
 ngx_http_usher_ship_failed(ngx_http_usher_sent_t *sent,
     ngx_http_usher_reply_t *reply)
 {
-    ngx_uint_t               i;
-    ngx_http_usher_slot_t   *s;
-    ngx_http_usher_reply_t  *error;
+    ngx_http_usher_slot_t  *s;
 
     s = sent->slot;
 
@@ -473,30 +617,10 @@ ngx_http_usher_ship_failed(ngx_http_usher_sent_t *sent,
         return 1;
     }
 
-    error = NULL;
-
-    if (reply->type == NGX_HTTP_USHER_REDIS_ERROR) {
-        error = reply;
-
-    } else if (reply->type == NGX_HTTP_USHER_REDIS_ARRAY) {
-
-        for (i = 0; i < reply->n; i++) {
-            if (reply->elements[i].type == NGX_HTTP_USHER_REDIS_ERROR) {
-                error = &reply->elements[i];
-            }
-        }
-    }
-
-    if (error == NULL && reply->type != NGX_HTTP_USHER_REDIS_NIL) {
+    if (ngx_http_usher_ship_error(reply) == NULL
+        && reply->type != NGX_HTTP_USHER_REDIS_NIL)
+    {
         return 0;
-    }
-
-    if (!s->journal->refused && error != NULL) {
-        s->journal->refused = 1;
-        ngx_log_error(NGX_LOG_ERR, ngx_cycle->log, 0,
-                      "usher journal: Redis refused an entry of slot %s, "
-                      "sent again until it is taken: \"%V\"",
-                      s->text, &error->str);
     }
 
     ngx_http_usher_ship_restart(s, s->acked);

@@ -21,7 +21,8 @@
 #include "ngx_http_usher_journal.h"
 
 
-#define NGX_HTTP_USHER_FINISH_GRACE  60000   /* msec, past retain */
+#define NGX_HTTP_USHER_FINISH_GRACE   60000  /* msec, past retain */
+#define NGX_HTTP_USHER_CHECK_REFUSED  4000   /* msec, where it is an error */
 
 
 static void ngx_http_usher_ack_reply(ngx_http_usher_sent_t *sent,
@@ -406,6 +407,12 @@ ngx_http_usher_ack_checked(ngx_http_usher_sent_t *sent,
     rc = ngx_http_usher_ack_stream(reply, &major, &minor, &length);
 
     if (rc == NGX_ERROR) {
+
+        /* nothing is sent until this is answered */
+
+        s->backoff = ngx_min(s->backoff, NGX_HTTP_USHER_CHECK_REFUSED);
+        s->check = ngx_current_msec + s->backoff;
+
         return;
     }
 

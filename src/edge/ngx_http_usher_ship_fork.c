@@ -40,7 +40,7 @@ static void ngx_http_usher_fork_done(void *self);
 static void ngx_http_usher_fork_failed(ngx_http_usher_slot_t *s);
 static void ngx_http_usher_fork_finish(ngx_http_usher_slot_t *s);
 static void ngx_http_usher_fork_delete(ngx_http_usher_slot_t *s);
-static void ngx_http_usher_fork_ignore(void *data,
+static void ngx_http_usher_fork_ignore(ngx_http_usher_sent_t *sent,
     ngx_http_usher_reply_t *reply);
 static ngx_int_t ngx_http_usher_fork_lines(ngx_http_usher_fork_t *fork);
 static ngx_int_t ngx_http_usher_fork_append(ngx_http_usher_fork_t *fork,
@@ -286,9 +286,8 @@ ngx_http_usher_fork_forget(ngx_http_usher_slot_t *s)
     argv[2].data = (u_char *) s->text;
     argv[2].len = USHER_SLOT_TEXT;
 
-    (void) ngx_http_usher_redis_command(s->journal->redis,
-                                        ngx_http_usher_fork_ignore, NULL, 0,
-                                        3, argv);
+    (void) ngx_http_usher_ship_command(s, ngx_http_usher_fork_ignore, 0, 3,
+                                       argv);
 
     ngx_http_usher_fork_delete(s);
 }
@@ -305,14 +304,14 @@ ngx_http_usher_fork_delete(ngx_http_usher_slot_t *s)
     argv[1].len = ngx_sprintf(key, "%s%s", USHER_STREAM_PREFIX, s->text)
                   - key;
 
-    (void) ngx_http_usher_redis_command(s->journal->redis,
-                                        ngx_http_usher_fork_ignore, NULL, 0,
-                                        2, argv);
+    (void) ngx_http_usher_ship_command(s, ngx_http_usher_fork_ignore, 0, 2,
+                                       argv);
 }
 
 
 static void
-ngx_http_usher_fork_ignore(void *data, ngx_http_usher_reply_t *reply)
+ngx_http_usher_fork_ignore(ngx_http_usher_sent_t *sent,
+    ngx_http_usher_reply_t *reply)
 {
     /* a forked slot that stays registered is reported, no more */
 }

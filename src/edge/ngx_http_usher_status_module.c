@@ -394,7 +394,8 @@ ngx_http_usher_status_workers(ngx_http_usher_text_t *t,
 
         for (k = 0; k < NGX_HTTP_USHER_STATUS_ROLES; k++) {
             state = w->figures->redis[k] == 0 ? "unused"
-                    : w->figures->redis[k] == 1 ? "down" : "ready";
+                    : w->figures->redis[k] == 1 ? "down"
+                    : w->figures->redis[k] == 2 ? "ready" : "refused";
 
             ngx_http_usher_text(t, "%s\"%s\":\"%s\"", k ? "," : "",
                                 ngx_http_usher_status_roles[k], state);
