@@ -42,6 +42,12 @@ $t->sql("insert into usher.request (event_time, key_id, route, status, units,
                 'v', 90), '2001:db8::1', '', '', 'ok', 'ok', 'HTTP/1.1', 0
          from generate_series(1, 2) n");
 
+$t->sql(q{
+    set role usher_owner;
+    create function api.echo_show(value jsonb) returns jsonb
+    language sql as 'select value';
+    reset role });
+
 
 sub shown {
     my ($width, @call) = @_;
@@ -90,6 +96,19 @@ for my $call ('org list', 'key list', 'subscription list', 'audit list',
 }
 
 # a table where it fits, one row below the other where it does not
+
+for my $case ([ n => 'w' x 30, 'a word' ], [ request => 'a/b ' x 7 . 'a/b',
+                                             'an id, whatever is in it' ])
+{
+    my ($name, $value, $what) = @$case;
+    my $file = $t->write_file('rows', JSON::PP->new->encode(
+        [ { $name => $value, at => '2026-11-20T11:56:57+00:00', text => $text,
+            x => 'v' x 20 } ]));
+
+    like(shown(100, "echo show value=\@$file"),
+         qr/^2026-11-20 11:56:57 (?=.*\Q$value\E).*\x{2026}/m,
+         "$what is not cut");
+}
 
 like(shown(100, 'org list'), qr/^id +name.*\n +1 +acme.*the custom.*\x{2026}/,
      'only text is cut');
