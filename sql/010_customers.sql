@@ -41,6 +41,7 @@ create table usher.org (
     kind         text not null default 'company'
                  check (kind in ('company', 'person')),
     title        text not null default '' check (char_length(title) <= 200),
+    scopes       text[] check (usher.scopes_ok(scopes)),
     disabled_at  timestamptz,
     created_at   timestamptz not null default now()
 );
@@ -50,6 +51,8 @@ comment on column usher.org.id is 'Number of the org, also in events';
 comment on column usher.org.name is 'Short name, as in URLs and commands';
 comment on column usher.org.kind is 'company or person';
 comment on column usher.org.title is 'Name for people';
+comment on column usher.org.scopes is
+    'What its own people may give its keys; null: any scope';
 comment on column usher.org.disabled_at is
     'When all its keys were disabled; null: enabled';
 comment on column usher.org.created_at is 'When it was created';

@@ -9,6 +9,7 @@ set search_path = pg_catalog, pg_temp
 as $$
     select jsonb_build_object(
         'id', o.id, 'name', o.name, 'kind', o.kind, 'title', o.title,
+        'scope', coalesce(array_to_string(o.scopes, ' '), '*'),
         'state', case when o.disabled_at is null then 'enabled'
                       else 'disabled' end,
         'plan', (select p.name
@@ -105,7 +106,8 @@ comment on function api.org_show(text) is
 org: name of the org';
 
 
-create function api.org_update(org text, title text)
+create function api.org_update(org text, title text default null,
+    scope text default null)
 returns jsonb
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
@@ -114,23 +116,36 @@ as $$
 declare
     o  usher.org := usher.org_for('org_update', org);
 begin
-    perform usher.title_ok(title);
+    perform usher.title_ok(coalesce(title, ''));
 
-    update usher.org u set title = org_update.title
+    -- Who buys scopes does not choose them.
+    if scope is not null and usher.actor() is not null then
+        perform usher.fail('403',
+            format('%s may not say what scopes an org has', usher.actor()),
+            'Call org_update without scope=; the operator sets it.');
+    end if;
+
+    update usher.org u
+    set title = coalesce(org_update.title, u.title),
+        scopes = case when scope is null then u.scopes
+                      when scope = '*' then null
+                      else usher.scopes(scope) end
     where u.id = o.id
     returning u.* into o;
 
     perform usher.note('org_update', o.id,
-        jsonb_build_object('org', org, 'title', title));
+        jsonb_build_object('org', org, 'title', title, 'scope', scope));
 
     return usher.org_json(o);
 end
 $$;
 
-comment on function api.org_update(text, text) is
-'Changes the title of an org.
+comment on function api.org_update(text, text, text) is
+'Changes an org.  What is not given stays as it was; keys that have a scope
+which is taken away here keep it until key update.
 org: name of the org
-title: name for people';
+title: name for people
+scope: what its own people may give its keys; *: any; the operator''s to set';
 
 
 create function api.org_disable(org text, reason text default null)

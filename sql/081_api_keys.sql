@@ -101,6 +101,34 @@ comment on function usher.key_plan(text, text) is
     'The plan to be a key''s own, which only the operator may set';
 
 
+create function usher.key_scopes(org_id bigint, scope text)
+returns text[]
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    wanted  text[] := usher.scopes(scope);
+    may     text[];
+begin
+    select o.scopes into may from usher.org o where o.id = key_scopes.org_id;
+
+    if usher.actor() is not null and not wanted <@ may then
+        perform usher.fail('403',
+            format('%s may not give a key scope="%s"', usher.actor(),
+                   left(scope, 60)),
+            format('Keys of this org may have "%s"; the operator gives '
+                   'others.', array_to_string(may, ' ')));
+    end if;
+
+    return wanted;
+end
+$$;
+
+comment on function usher.key_scopes(bigint, text) is
+    'Scopes from text, if the actor may give them to a key of the org; the '
+    'operator may give any';
+
+
 create function api.key_create(org text, plan text default null,
     name text default '', scope text default '', allow text default '',
     expires timestamptz default null, env text default 'live',
@@ -118,7 +146,7 @@ begin
     k.name := name;
     k.env := env;
     k.brand := brand;
-    k.scopes := coalesce(usher.scopes(scope), '{}');
+    k.scopes := coalesce(usher.key_scopes(o.id, scope), '{}');
     k.allow := coalesce(usher.networks(allow), '{}');
     k.expires_at := expires;
 
@@ -178,7 +206,7 @@ begin
     k.name := name;
     k.env := env;
     k.brand := brand;
-    k.scopes := coalesce(usher.scopes(scope), '{}');
+    k.scopes := coalesce(usher.key_scopes(o.id, scope), '{}');
     k.allow := coalesce(usher.networks(allow), '{}');
     k.expires_at := expires;
 
@@ -292,7 +320,7 @@ begin
 
     update usher.key u
     set name = coalesce(key_update.name, u.name),
-        scopes = coalesce(usher.scopes(scope), u.scopes),
+        scopes = coalesce(usher.key_scopes(k.org_id, scope), u.scopes),
         allow = coalesce(usher.networks(key_update.allow), u.allow),
         expires_at = nullif(coalesce(expires, u.expires_at), 'infinity'),
         plan_id = p_id

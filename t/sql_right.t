@@ -154,6 +154,29 @@ is(call('admin', 'key_create', 'org=acme plan=pro'), 'US403',
    'a customer does not choose the plan of its key');
 is(call('admin', 'key_update', 'key=1 plan='), 'US403', 'nor takes it off');
 
+# what scopes an org has is the operator's to say; its admin gives of these
+
+is(call('admin', 'key_create', 'org=acme scope=admin'), '', 'any, at first');
+$t->ctl('org update org=acme scope=read,write');
+
+for my $case ([ 'org=acme scope=read', '' ], [ 'org=acme scope=write,read', '' ],
+              [ 'org=acme', '' ], [ 'org=acme scope=read,admin', 'US403' ])
+{
+    is(call('admin', 'key_create', $case->[0]), $case->[1], "a key: $case->[0]");
+    is(call('admin', 'key_import', "$case->[0] digest=%"), $case->[1],
+       '... imported');
+}
+
+is(call('admin', 'key_update', "key=1 scope=$_->[0]"), $_->[1],
+   "scope=$_->[0] of a key")
+    for [ read => '' ], [ admin => 'US403' ];
+is(call('both', 'key_create', 'org=beta scope=admin'), '', 'of that org only');
+is(call('', 'key_create', 'org=acme scope=admin'), '', 'the operator gives any');
+is(call('owner', 'org_update', 'org=acme scope=*'), 'US403',
+   'who owns the org does not choose');
+$t->ctl('org update org=acme scope=*');
+is(call('admin', 'key_create', 'org=acme scope=admin'), '', 'any again');
+
 is(scalar @{ $t->ctl('org list limit=1') }, 1, 'a page of orgs');
 is($t->ctl('org list limit=1 after=acme')->[0]{name}, 'beta', 'the next');
 

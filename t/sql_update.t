@@ -69,7 +69,8 @@ my $at = '2090-01-01T00:00:00+00:00';
 
 for my $case (
     [ 'org_update', { org => 'acme' }, {
-        title => [ 'new', 'org acme title' ] } ],
+        title => [ 'new', 'org acme title' ],
+        scope => [ 'read', 'org acme scopes', '["read"]' ] } ],
     [ 'key_update', { key => 1 }, {
         name => [ 'new', 'key 1 name' ],
         scope => [ 'admin', 'key 1 scopes', '["admin"]' ],
