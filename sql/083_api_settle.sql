@@ -37,7 +37,7 @@ $$;
 comment on function api.journal_gaps(text, boolean) is
 'Lists what was lost: parts of a slot that could not be stored.
 slot: only of this slot
-open: true: only those that journal gap_accept has not settled';
+open: true: only those that journal gap accept has not settled';
 
 
 create function api.journal_gap_accept(gap bigint, reason text)

@@ -368,6 +368,7 @@ ctl_catalogue_noun(json_t *catalogue, const char *noun)
 static int
 ctl_nouns(FILE *out, json_t *catalogue)
 {
+    char         verb[CTL_NAME];
     size_t       n;
     json_t      *function;
     const char  *noun, *last;
@@ -384,7 +385,8 @@ ctl_nouns(FILE *out, json_t *catalogue)
             fputs(", ", out);
         }
 
-        fputs(ctl_text(function, "verb"), out);
+        ctl_command(ctl_text(function, "verb"), verb);
+        fputs(verb, out);
     }
 
     fprintf(out, "\n");
