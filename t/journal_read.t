@@ -72,7 +72,8 @@ pread64(int fd, void *buf, size_t n, long at)
     len = readlink(link, path, sizeof(path) - 1);
 
     if (len > 12 && memcmp(path + len - 12, "00000001.seg", 12) == 0
-        && at < 30000 && at + (long) n > 26000)
+        && at < 30000 && at + (long) n > 26000
+        && access("$t->{dir}/healed", F_OK) == -1)
     {
         errno = EIO;
         return -1;
@@ -114,6 +115,29 @@ $kept = join '', map { "$_\n" } @lines;
 substr $kept, $hole->[0], $hole->[1] - $hole->[0],
        "\0" x ($hole->[1] - $hole->[0]);
 ok($s->{bytes} eq $kept, 'and every other byte is there');
+
+# blocks that can be read again, before they were given up
+
+$t->stop('nginx');
+$t->stop('redis');
+%was = map { $_ => 1 } $d->dirs;
+$t->start('nginx');
+@lines = map { my @l = $d->feed(5, 500); sleep 0.03; @l } 1 .. 24;
+($slot) = grep { !$was{$_} } $d->dirs;
+$t->stop('nginx');
+$t->start('redis');
+
+{
+    local $ENV{LD_PRELOAD} = "$t->{dir}/bad.so";
+    $t->start('nginx');
+}
+
+$t->wait_for(sub { $t->error_log =~ /segment 1 of slot $slot cannot be read/ },
+             'a block cannot be read', 30);
+$t->write_file('healed', '');
+ok($d->drain(sub { $d->slot($slot)->{ended} }, 60), 'it can: to its end');
+ok($d->slot($slot)->{bytes} eq join('', map { "$_\n" } @lines), 'all of it');
+is(scalar @{ $d->slot($slot)->{holes} }, 0, 'no hole');
 is_deeply([ $d->faults ], [], 'no rule of the stream is broken');
 
 done_testing();
