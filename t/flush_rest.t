@@ -41,8 +41,11 @@ my $slot = Usher::Slot->new($t);
 my $skipped = Usher::Slot->new($t);
 my ($from, $to) = gap($slot);
 my ($lost, $next) = gap($skipped);
+my $short = Usher::Slot->new($t);
+my ($end, $more) = gap($short);
 
-$t->wait_for(sub { rest($slot) && rest($skipped) }, 'put aside', 20);
+$t->wait_for(sub { rest($slot) && rest($skipped) && rest($short) },
+             'put aside', 20);
 ok(!$slot->redis->exists($slot->key), 'the stream is free');
 like($t->log_of('usherd'), qr/\Q$slot->{id}\E: nobody sends .* $from to $to/,
      'and said');
@@ -67,6 +70,17 @@ $t->ctl("journal skip slot=$skipped->{id} to=$next reason=gone");
 splice @{ $skipped->{ids} }, 4, 3;
 $t->wait_for(sub { $skipped->stored }, 'skipped: the rest is added');
 is($skipped->once, '', 'each event is one row');
+
+# nor has the edge, which has sent its end
+
+$short->redis->xadd($short->key, "$end-1", v => 1, f => $end, e => 1);
+$t->wait_for(sub { $t->log_of('usherd') =~ /nothing from $end to $more/ },
+             'its edge has less: said');
+is($short->state, 'live', 'it is live again');
+$t->ctl("journal skip slot=$short->{id} to=$more reason=gone");
+splice @{ $short->{ids} }, 4, 3;
+$t->wait_for(sub { $short->stored }, 'skipped as well', 20);
+is($short->once, '', 'each event is one row');
 $t->wait_for(sub { !rest($skipped) && !$slot->redis->scard('usher:rest') },
              'nothing is left aside');
 

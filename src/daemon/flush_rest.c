@@ -34,6 +34,8 @@
 
 
 static int usherd_rest_slot(usherd_flush_t *f, usherd_slot_t *slot);
+static int usherd_rest_live(usherd_flush_t *f, usherd_slot_t *slot,
+    uint64_t from);
 static int usherd_rest_peek(usherd_flush_t *f, usherd_slot_t *slot,
     const char *command, const char *prefix, usherd_entry_t *entry);
 static int usherd_rest_add(usherd_flush_t *f, usherd_slot_t *slot);
@@ -128,6 +130,8 @@ usherd_rest_slot(usherd_flush_t *f, usherd_slot_t *slot)
     int             rc;
     usherd_entry_t  first, last;
 
+    memset(&first, 0, sizeof(usherd_entry_t));
+
     rc = usherd_rest_peek(f, slot, "XREVRANGE %s%s + - COUNT 1",
                           USHERD_REST_PREFIX, &last);
 
@@ -139,24 +143,66 @@ usherd_rest_slot(usherd_flush_t *f, usherd_slot_t *slot)
         return usherd_rest_done(f, slot);
     }
 
-    if (slot->state == USHERD_SLOT_ENDED) {
-        return usherd_rest_add(f, slot);
-    }
-
-    if (slot->state != USHERD_SLOT_LIVE || !slot->rechain) {
+    if (slot->state != USHERD_SLOT_ENDED
+        && (slot->state != USHERD_SLOT_LIVE || !slot->rechain))
+    {
         return USHERD_OK;
     }
 
-    /* the operator skipped: up to where this begins? */
-
     rc = usherd_rest_peek(f, slot, "XRANGE %s%s - + COUNT 1",
                           USHERD_REST_PREFIX, &first);
-
-    if (rc == 1 && first.from <= slot->position) {
-        return usherd_rest_add(f, slot);
+    if (rc < 0) {
+        return rc;
     }
 
-    return rc < 0 ? rc : USHERD_OK;
+    if (first.from > slot->position) {
+
+        if (slot->state == USHERD_SLOT_LIVE) {
+
+            /* the operator has not skipped as far as that */
+
+            return USHERD_OK;
+        }
+
+        rc = usherd_rest_live(f, slot, first.from);
+
+        if (rc != USHERD_OK) {
+            return rc == USHERD_LOST ? rc : USHERD_OK;
+        }
+    }
+
+    return usherd_rest_add(f, slot);
+}
+
+
+/*
+ * The edge has sent all it has, and something is missing still.  A slot that
+ * has ended cannot be skipped; this one has more.
+ */
+
+static int
+usherd_rest_live(usherd_flush_t *f, usherd_slot_t *slot, uint64_t from)
+{
+    int          rc;
+    const char  *values[1];
+
+    values[0] = slot->id;
+
+    rc = usherd_pg_query(f->pg, "UPDATE usher.journal SET state = 'live' "
+                         "WHERE slot = $1 AND state = 'ended'", 1, values,
+                         NULL);
+    if (rc != USHERD_OK) {
+        return rc;
+    }
+
+    slot->state = USHERD_SLOT_LIVE;
+
+    usherd_log(USHERD_LOG_ALERT, "slot %s: its edge has nothing from %llu to "
+               "%llu, but Redis has what follows: usherctl journal skip goes "
+               "on there", slot->id, (unsigned long long) slot->position,
+               (unsigned long long) from);
+
+    return USHERD_OK;
 }
 
 
