@@ -5,7 +5,7 @@
 
 use lib 't/lib';
 use Usher::Test;
-use Usher::Test::Process qw(alive);
+use Usher::Test::Process qw(alive command_of);
 
 my $t = Usher::Test->new;
 
@@ -70,7 +70,8 @@ ok($t->reload, 'reload');
 
 my ($new) = grep { $_ != $old } $t->workers;
 ok($new, 'a new worker');
-ok(alive($old), 'beside the old one');
+$t->wait_for(sub { command_of($old) =~ /is shutting down/ },
+             'beside the old one');
 
 is($t->get('/small', 'X-Id' => 'new')->status, 200, 'which serves');
 $t->wait_for(sub { row('before') && row('new') }, 'and its row is there', 20);
