@@ -41,6 +41,20 @@ $t->nginx(<<'CONF');
             usher_limit any rate=1000r/d key=all;
         }
 
+        location /return/ {
+            usher_auth on;
+            return 200 "open";
+        }
+
+        location /answer/ {
+            usher_auth on;
+            try_files /none @answer;
+        }
+
+        location @answer {
+            return 200 "closed";
+        }
+
         location /deny/ {
             satisfy any;
             usher_auth on scope=read;
@@ -67,6 +81,12 @@ my @two = (@other, 'X-API-Key' => $d->key);
 
 $t->wait_for(sub { $t->get('/deny/x', @reader)->status == 200 },
              'keys can be known');
+
+# nginx returns before it asks for access, unless that leads there
+
+is($t->get('/return/x')->body, 'open', 'return needs no key');
+is($t->get('/answer/x')->status, 401, 'behind try_files it does');
+is($t->get('/answer/x', @reader)->body, 'closed', 'and answers who has one');
 
 # refused by auth: the limit never hears of it
 
