@@ -85,6 +85,12 @@ usherd_directory(usherd_conf_t *conf)
 
     d->count = usherd_random() >> 32;
 
+    /* until it is known that another writes; a restart is no news */
+
+    if (usherd_self->caught == 0) {
+        usherd_set(caught, usherd_now());
+    }
+
     for ( ;; ) {
         usherd_pg_wait(d->pg);
         usherd_redis_wait(d->redis);
@@ -156,6 +162,8 @@ usherd_directory_session(usherd_directory_t *d)
         }
 
         now = usherd_now();
+        usherd_set(caught, now);
+
         until = USHERD_DIRECTORY_POLL;
 
         if (d->beat_at < now + until) {
@@ -256,6 +264,10 @@ usherd_directory_nameless(usherd_directory_t *d, const usherd_reply_t *reply)
     d->writer = 0;
     usherd_set(directory_writer, 0);
 
+    if (usherd_self->caught == 0) {
+        usherd_set(caught, usherd_now());
+    }
+
     if (!d->nameless) {
         usherd_log(USHERD_LOG_ERROR, "this Redis does not say its run_id, "
                    "which names the lease: nothing is written to it; allow "
@@ -312,6 +324,7 @@ usherd_directory_hold(usherd_directory_t *d)
         d->writer = 0;
         d->refused = 1;
         usherd_set(directory_writer, 0);
+        usherd_set(caught, 0);
 
         return USHERD_DIRECTORY_DEPOSED;
     }

@@ -656,7 +656,7 @@ usherd_directory_done(usherd_directory_t *d, uint64_t change)
         return rc;
     }
 
-    usherd_set(directory_lag_ms, usherd_pg_number(result, 0, 0));
+    usherd_lag(directory_lag_ms, usherd_pg_number(result, 0, 0));
     usherd_pg_free(result);
 
     return USHERD_OK;

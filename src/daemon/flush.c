@@ -54,6 +54,7 @@ static void usherd_flush_entries(usherd_flush_t *f,
 static unsigned usherd_flush_index(usherd_flush_t *f, const char *key,
     size_t len);
 static int usherd_flush_readable(usherd_slot_t *slot);
+static void usherd_flush_caught(usherd_flush_t *f, uint64_t at);
 
 
 void
@@ -95,6 +96,11 @@ usherd_flush_init(usherd_flush_t *f, usherd_conf_t *conf)
     f->buffer = malloc(USHERD_FLUSH_BUFFER);
     f->entry_lines = 200;
     f->entry_bytes = 64 * 1024;
+
+    if (usherd_self->caught == 0) {
+        usherd_set(caught, usherd_now());
+    }
+
     f->active = 1;
 
     if (f->usage == NULL || f->buffer == NULL) {
@@ -238,9 +244,10 @@ static int
 usherd_flush_cycle(usherd_flush_t *f)
 {
     int       rc, stored;
-    uint64_t  now, block, end;
+    uint64_t  now, block, end, at;
 
     stored = USHERD_OK;
+    at = usherd_now();
     usherd_flush_reset(f);
 
     for ( ;; ) {
@@ -253,6 +260,7 @@ usherd_flush_cycle(usherd_flush_t *f)
         }
 
         block = end - now;
+        at = now;
 
         rc = usherd_flush_read(f, block < USHERD_FLUSH_BLOCK
                                   ? block : USHERD_FLUSH_BLOCK);
@@ -282,7 +290,44 @@ usherd_flush_cycle(usherd_flush_t *f)
 
     rc = usherd_flush_judge(f);
 
+    if (rc == USHERD_OK && stored == USHERD_OK) {
+        usherd_flush_caught(f, at);
+    }
+
     return rc != USHERD_OK ? rc : stored;
+}
+
+
+/*
+ * What there was at that time is stored, or, of a batch that was full, what
+ * is older than the last of it.  A slot whose lines are awaited is behind.
+ */
+
+static void
+usherd_flush_caught(usherd_flush_t *f, uint64_t at)
+{
+    unsigned        i;
+    usherd_slot_t  *slot;
+
+    if (f->single != 0) {
+        return;
+    }
+
+    for (i = 0; i < f->nslots; i++) {
+        slot = f->slots[i];
+
+        if (slot->held && slot->rewind_at != 0) {
+            return;
+        }
+    }
+
+    if (usherd_flush_full(f)) {
+        at -= f->lag < at ? f->lag : at;
+    }
+
+    if (at > usherd_self->caught) {
+        usherd_set(caught, at);
+    }
 }
 
 
@@ -304,6 +349,7 @@ usherd_flush_reset(usherd_flush_t *f)
     f->bytes = 0;
     f->entries = 0;
     f->started = 0;
+    f->lag = 0;
     f->changes = 0;
 
     for (i = 0; i < f->nslots; i++) {

@@ -72,6 +72,7 @@ typedef struct {
     uint64_t             chain;
     usherd_slot_state_e  state;
     unsigned             rechain:1;   /* chain at position is not known */
+    unsigned             settled:1;   /* its fork was accepted */
 
     unsigned             held:1;      /* we have the lease */
     unsigned             loaded:1;    /* the fields above are true */
@@ -194,6 +195,7 @@ typedef struct {
     uint64_t                   bytes;
     uint64_t                   entries;
     uint64_t                   started;      /* msec; 0: nothing yet */
+    uint64_t                   lag;          /* msec, of what was stored */
     unsigned                   changes;      /* slots with something to do */
 
     /* estimates for COUNT of XREAD */

@@ -152,6 +152,8 @@ usherd_flush_take(usherd_flush_t *f, unsigned index,
     slot = f->slots[index];
     wrong = usherd_flush_parse(reply, &entry);
 
+    usherd_count(flush_entries);
+
     if (wrong != NULL) {
 
         if (strcmp(wrong, "version") == 0) {

@@ -461,8 +461,10 @@ usherd_flush_load(usherd_flush_t *f)
     values[0] = usherd_array_end(&ids);
 
     rc = usherd_pg_query(f->pg,
-             "SELECT replace(slot::text, '-', ''), position, chain, state, "
-             "rechain, reason FROM usher.journal WHERE slot = ANY ($1::uuid[])",
+             "SELECT replace(j.slot::text, '-', ''), j.position, j.chain, "
+             "j.state, j.rechain, j.reason, s.slot IS NOT NULL "
+             "FROM usher.journal j LEFT JOIN usher.settled s USING (slot) "
+             "WHERE j.slot = ANY ($1::uuid[])",
              1, values, &res);
 
     usherd_array_free(&ids);
@@ -526,6 +528,7 @@ usherd_flush_loaded(usherd_slot_t *slot, usherd_pg_result_t *res,
     slot->position = position;
     slot->chain = usherd_pg_number(res, row, 2);
     slot->rechain = usherd_pg_value(res, row, 4)[0] == 't';
+    slot->settled = usherd_pg_value(res, row, 6)[0] == 't';
 
     if (state[0] == 'l') {
         slot->state = USHERD_SLOT_LIVE;
@@ -579,7 +582,7 @@ usherd_flush_gauges(usherd_flush_t *f)
 
         if (slot->held) {
             held++;
-            forked += slot->state == USHERD_SLOT_FORKED;
+            forked += (slot->state == USHERD_SLOT_FORKED && !slot->settled);
             stopped += slot->state == USHERD_SLOT_STOPPED;
         }
     }

@@ -39,7 +39,7 @@ static int usherd_flush_partition(usherd_flush_t *f);
 static int usherd_flush_put(void *data, const char *line, size_t len);
 static int usherd_flush_marks(usherd_flush_t *f, int slot);
 static void usherd_flush_moved(usherd_flush_t *f, usherd_slot_t *slot);
-static void usherd_flush_lag(const char *last_event);
+static void usherd_flush_lag(usherd_flush_t *f, const char *last_event);
 
 
 int
@@ -606,7 +606,7 @@ usherd_flush_moved(usherd_flush_t *f, usherd_slot_t *slot)
         slot->state = USHERD_SLOT_LIVE;
     }
 
-    usherd_flush_lag(slot->last_event);
+    usherd_flush_lag(f, slot->last_event);
 
     slot->position = slot->next;
     slot->chain = slot->next_chain;
@@ -626,8 +626,10 @@ usherd_flush_moved(usherd_flush_t *f, usherd_slot_t *slot)
 }
 
 
+/* The batch's lag is that of the slot which is furthest behind. */
+
 static void
-usherd_flush_lag(const char *last_event)
+usherd_flush_lag(usherd_flush_t *f, const char *last_event)
 {
     struct tm        tm;
     struct timespec  now;
@@ -646,5 +648,9 @@ usherd_flush_lag(const char *last_event)
     lag = ((int64_t) now.tv_sec - (int64_t) timegm(&tm)) * 1000
           + now.tv_nsec / 1000000 - strtol(last_event + 20, NULL, 10);
 
-    usherd_set(flush_lag_ms, (uint64_t) (lag > 0 ? lag : 0));
+    if (lag > (int64_t) f->lag) {
+        f->lag = (uint64_t) lag;
+    }
+
+    usherd_lag(flush_lag_ms, f->lag);
 }

@@ -37,6 +37,8 @@ static int usherd_metrics_inet(const char *address);
 static void usherd_metrics_text(usherd_text_t *text);
 static void usherd_metrics_series(usherd_text_t *text, const char *name,
     const char *type, const char *help, size_t offset);
+static int usherd_metrics_without(usherd_process_t *p, const char *name);
+static uint64_t usherd_metrics_lag(usherd_process_t *p, uint64_t lag);
 static void usherd_metrics_classes(usherd_text_t *text);
 static void usherd_metrics_put(usherd_text_t *text, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
@@ -297,15 +299,52 @@ usherd_metrics_series(usherd_text_t *text, const char *name,
     for (i = 0; i < usherd_shared->nprocesses; i++) {
         p = &usherd_shared->process[i];
 
-        if (owned && strncmp(p->name, name, len - 1) != 0) {
+        if ((owned && strncmp(p->name, name, len - 1) != 0)
+            || usherd_metrics_without(p, name))
+        {
             continue;
         }
 
         value = *(volatile uint64_t *) (void *) ((char *) p + offset);
 
+        if (offset == offsetof(usherd_process_t, flush_lag_ms)
+            || offset == offsetof(usherd_process_t, directory_lag_ms))
+        {
+            value = usherd_metrics_lag(p, value);
+        }
+
         usherd_metrics_put(text, "usherd_%s%s{duty=\"%s\"} %llu\n", name,
                            total, p->name, (unsigned long long) value);
     }
+}
+
+
+/* Keep has no Redis. */
+
+static int
+usherd_metrics_without(usherd_process_t *p, const char *name)
+{
+    return strncmp(p->name, "keep", 4) == 0 && strncmp(name, "redis_", 6) == 0;
+}
+
+
+static uint64_t
+usherd_metrics_lag(usherd_process_t *p, uint64_t lag)
+{
+    uint64_t  now, caught;
+
+    now = usherd_now();
+    caught = p->caught;
+
+    if (now - p->lagged > USHERD_LAG_MS) {
+        lag = 0;
+    }
+
+    if (caught != 0 && now > caught && now - caught > lag) {
+        lag = now - caught;
+    }
+
+    return lag;
 }
 
 

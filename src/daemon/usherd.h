@@ -148,12 +148,12 @@ void usherd_log(int level, const char *fmt, ...)
 /* Gauges: usherd_<name>. */
 #define USHERD_GAUGES(_)                                                      \
     _(flush_slots, "Slots this process holds.")                               \
-    _(flush_slots_forked, "Held slots in state forked.")                      \
+    _(flush_slots_forked, "Held slots in state forked, not accepted.")        \
     _(flush_slots_stopped, "Held slots in state stopped.")                    \
     _(flush_slots_silent, "Live slots not announced for an hour.")            \
-    _(flush_lag_ms, "From the last event's time to its COMMIT, msec.")        \
+    _(flush_lag_ms, "Age of what may not be stored yet, msec.")               \
     _(flush_backlog, "1: the last read filled a whole batch.")                \
-    _(directory_lag_ms, "From the outbox row's time to Redis, msec.")         \
+    _(directory_lag_ms, "Age of what may not be in Redis yet, msec.")         \
     _(directory_writer, "1: holds the directory's lease.")                    \
     _(redis_up, "1: connected to Redis.")                                     \
     _(postgres_up, "1: connected to PostgreSQL.")
@@ -173,7 +173,18 @@ typedef struct {
     USHERD_GAUGES(_)
 #undef _
     volatile uint64_t  classes[USHERD_CLASSES];
+
+    /*
+     * Of the duty's lag, msec.  caught: when it last had done all that there
+     * was; it grows as long as that is not so, whatever the duty waits for.
+     * 0: another process does the work.  lagged: when the gauge was set, to
+     * the lag of what was done then, which counts for USHERD_LAG_MS.
+     */
+    volatile uint64_t  caught;
+    volatile uint64_t  lagged;
 } usherd_process_t;
+
+#define USHERD_LAG_MS  15000
 
 typedef struct {
     unsigned           nprocesses;
@@ -186,6 +197,8 @@ extern usherd_process_t  *usherd_self;     /* this duty's; never NULL there */
 #define usherd_count(name)     (usherd_self->name++)
 #define usherd_add(name, n)    (usherd_self->name += (n))
 #define usherd_set(name, n)    (usherd_self->name = (n))
+#define usherd_lag(name, n)                                                   \
+    (usherd_self->lagged = usherd_now(), usherd_self->name = (n))
 
 void usherd_count_class(const char *sqlstate);
 
