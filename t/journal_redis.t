@@ -79,6 +79,8 @@ is($d->exactly(@lines), '', 'nothing twice');
 
 # Redis has no memory left: refused entries are no acknowledgements
 
+my $asked = () = $t->error_log =~ /usherd asks/g;
+
 $t->redis_cli('config set maxmemory-policy noeviction');
 $t->redis_cli('config set maxmemory 1mb');
 push @lines, map { $d->feed(50, 500) } 1 .. 4;
@@ -86,8 +88,10 @@ $t->wait_for(sub { $t->error_log =~ /refuses XADD/ }, 'refused');
 push @lines, map { $d->feed(50, 500) } 1 .. 4;
 sleep 0.5;
 $t->redis_cli('config set maxmemory 0');
-ok($d->drain(sub { $d->lines == 2290 }), 'all is sent when there is room');
+push @lines, $d->feed(10, 500);
+ok($d->drain(sub { $d->lines == 2300 }), 'all is sent when there is room');
 is($d->exactly(@lines), '', 'without a gap');
+is(() = $t->error_log =~ /usherd asks/g, $asked, 'and without being asked');
 is(scalar(() = $d->slots), 1, 'of one slot');
 
 done_testing();

@@ -135,7 +135,11 @@ typedef struct {
     ngx_atomic_t  shipped;
     ngx_atomic_t  acked;
     ngx_atomic_t  synced;
-    ngx_atomic_t  free;              /* bytes appended without a new segment */
+    ngx_atomic_t  room;              /* bytes appended without a new segment */
+    ngx_atomic_t  unacked;           /* of all slots in its care: bytes that
+                                        are no rows yet; each second */
+    ngx_atomic_t  reusable;          /* bytes of their segments that may be
+                                        used again; each second */
     ngx_atomic_t  adopted;           /* slots of dead processes in its care */
     ngx_atomic_t  full;              /* 1: this process drops events */
     u_char        slot[USHER_SLOT_TEXT + 8];  /* text; empty: none yet */
@@ -383,6 +387,9 @@ void ngx_http_usher_journal_commit(size_t used);
 
 /* 1 if an usher_journal is configured in this http block. */
 ngx_uint_t ngx_http_usher_journal_configured(ngx_conf_t *cf);
+
+/* size= of the running configuration; 0 without a journal. */
+uint64_t ngx_http_usher_journal_size(void);
 
 /*
  * Called by the parser of a directive that makes waiting events: with

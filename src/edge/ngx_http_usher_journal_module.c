@@ -24,6 +24,7 @@ static ngx_http_usher_journal_t *ngx_http_usher_journal_create(
     ngx_http_usher_journal_conf_t *jcf);
 static void ngx_http_usher_journal_close(ngx_http_usher_journal_t *j);
 static void ngx_http_usher_journal_figures(ngx_http_usher_journal_t *j);
+static void ngx_http_usher_journal_measure(ngx_http_usher_journal_t *j);
 static void ngx_http_usher_journal_idle(ngx_event_t *ev);
 static void ngx_http_usher_task_done(ngx_event_t *ev);
 
@@ -268,7 +269,8 @@ ngx_http_usher_journal_figures(ngx_http_usher_journal_t *j)
             }
 
             p->window = p->position = p->shipped = p->acked = 0;
-            p->synced = p->free = p->adopted = p->full = 0;
+            p->synced = p->room = p->adopted = p->full = 0;
+            p->unacked = p->reusable = 0;
             p->slot[0] = '\0';
             j->figures = p;
             return;
@@ -313,10 +315,54 @@ ngx_http_usher_journal_idle(ngx_event_t *ev)
     }
 
     ngx_http_usher_ship_idle(j);
+    ngx_http_usher_journal_measure(j);
     ngx_http_usher_adopt_scan(j);
 
     ngx_add_timer(&j->idle, NGX_HTTP_USHER_IDLE_TICK - 100
                             + ngx_random() % 200);
+}
+
+
+/*
+ * How full it is.  Retain yields where room is wanted, so what is acknowledged
+ * counts as free; of an own slot not the segment that is written to.
+ */
+
+static void
+ngx_http_usher_journal_measure(ngx_http_usher_journal_t *j)
+{
+    uint64_t                end, unacked, reusable;
+    ngx_uint_t              i, n;
+    ngx_queue_t            *q;
+    ngx_http_usher_slot_t  *s;
+
+    unacked = 0;
+    reusable = (j->next.map != NULL) ? j->own->segment : 0;
+
+    for (q = ngx_queue_head(&j->slots);
+         q != ngx_queue_sentinel(&j->slots);
+         q = ngx_queue_next(q))
+    {
+        s = ngx_queue_data(q, ngx_http_usher_slot_t, queue);
+
+        end = s->own ? j->committed : s->end;
+        n = s->nsegs;
+
+        if (s->acked < end) {
+            unacked += end - s->acked;
+        }
+
+        if (n != 0 && (s->own || s->stopped || s->unclear || s->acked < end)) {
+            n--;
+        }
+
+        for (i = 0; i < n && s->segs[i].end <= s->acked; i++) {
+            reusable += s->segment;
+        }
+    }
+
+    j->figures->unacked = unacked;
+    j->figures->reusable = reusable;
 }
 
 
@@ -502,6 +548,8 @@ ngx_http_usher_journal_close(ngx_http_usher_journal_t *j)
     }
 
     j->figures->window = 0;
+    j->figures->unacked = 0;
+    j->figures->reusable = 0;
     j->figures->full = 0;
     j->figures->pid = 0;
 }
@@ -534,6 +582,18 @@ ngx_http_usher_journal_configured(ngx_conf_t *cf)
                                              ngx_http_usher_journal_module);
 
     return jcf->path.data != NULL;
+}
+
+
+uint64_t
+ngx_http_usher_journal_size(void)
+{
+    ngx_http_usher_journal_conf_t  *jcf;
+
+    jcf = ngx_http_cycle_get_module_main_conf(ngx_cycle,
+                                              ngx_http_usher_journal_module);
+
+    return (jcf != NULL && jcf->path.data != NULL) ? jcf->size : 0;
 }
 
 

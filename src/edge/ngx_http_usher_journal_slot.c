@@ -357,7 +357,7 @@ ngx_http_usher_slot_seal(ngx_http_usher_journal_t *j)
     s->segs[s->nsegs - 1].end = j->sealed;
 
     j->figures->position = j->sealed;
-    j->figures->free = ngx_http_usher_room(j)
+    j->figures->room = ngx_http_usher_room(j)
                        + (j->next.map != NULL ? s->segment : 0);
 }
 
@@ -591,7 +591,7 @@ ngx_http_usher_slot_spare_done(void *self)
     sp->map.map = NULL;
     sp->map.fd = -1;
 
-    j->figures->free = ngx_http_usher_room(j) + s->segment;
+    j->figures->room = ngx_http_usher_room(j) + s->segment;
 
     ngx_http_usher_journal_well(j);
 }

@@ -52,9 +52,9 @@ static ngx_http_usher_metric_t  ngx_http_usher_metrics_of_journal[] = {
       "Bytes of a worker's slot that are rows in PostgreSQL.",
       offsetof(ngx_http_usher_process_t, acked) },
 
-    { "usher_journal_free_bytes",
+    { "usher_journal_room_bytes",
       "Bytes a worker may append without a new segment.",
-      offsetof(ngx_http_usher_process_t, free) },
+      offsetof(ngx_http_usher_process_t, room) },
 
     { "usher_journal_adopted_slots",
       "Slots of dead processes in a worker's care.",
@@ -199,6 +199,23 @@ ngx_http_usher_metrics_shared(ngx_http_usher_text_t *t,
                                   "Bytes of all segments of the node.");
     ngx_http_usher_text(t, "usher_journal_disk_bytes %uA\n",
                         s->journal_bytes);
+
+    ngx_http_usher_metrics_family(t, "usher_journal_size_bytes", "gauge",
+                                  "Bytes that all segments may take: size=.");
+    ngx_http_usher_text(t, "usher_journal_size_bytes %uL\n",
+                        st->journal_size);
+
+    ngx_http_usher_metrics_family(t, "usher_journal_free_bytes", "gauge",
+                                  "Bytes of size that are free or hold rows "
+                                  "of PostgreSQL only.");
+    ngx_http_usher_text(t, "usher_journal_free_bytes %uL\n",
+                        st->journal_free);
+
+    ngx_http_usher_metrics_family(t, "usher_journal_unacked_bytes", "gauge",
+                                  "Bytes that are no rows yet, adopted slots "
+                                  "included.");
+    ngx_http_usher_text(t, "usher_journal_unacked_bytes %uL\n",
+                        st->journal_unacked);
 
     ngx_http_usher_metrics_family(t, "usher_journal_window_bytes", "gauge",
                                   "Bytes in Redis that are no rows yet.");

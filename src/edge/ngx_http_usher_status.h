@@ -41,6 +41,9 @@ typedef struct {
     uint64_t                    size;     /* of the zone */
     ngx_http_usher_zone_part_t  parts[NGX_HTTP_USHER_ZONE_PARTS];
     int64_t                     age;      /* of the heartbeat, msec; -1: none */
+    uint64_t                    journal_size;     /* bytes; 0: none */
+    uint64_t                    journal_unacked;
+    uint64_t                    journal_free;     /* or may be used again */
     ngx_uint_t                  nworkers;
     ngx_http_usher_worker_t     workers[NGX_HTTP_USHER_PROCESSES];
 } ngx_http_usher_status_t;

@@ -209,6 +209,7 @@ ngx_http_usher_status_header(ngx_http_request_t *r)
 static void
 ngx_http_usher_status_gather(ngx_http_usher_status_t *st)
 {
+    uint64_t                     used, reusable;
     ngx_pid_t                    pid;
     ngx_uint_t                   i, k;
     ngx_http_usher_worker_t     *w;
@@ -235,6 +236,7 @@ ngx_http_usher_status_gather(ngx_http_usher_status_t *st)
     }
 
     i = 0;
+    reusable = 0;
 
     while (st->nworkers < NGX_HTTP_USHER_PROCESSES) {
 
@@ -251,10 +253,19 @@ ngx_http_usher_status_gather(ngx_http_usher_status_t *st)
             if ((ngx_pid_t) st->shared->process[k].pid == pid) {
                 w->index = k;
                 w->journal = &st->shared->process[k];
+                st->journal_unacked += w->journal->unacked;
+                reusable += w->journal->reusable;
                 break;
             }
         }
     }
+
+    st->journal_size = ngx_http_usher_journal_size();
+
+    used = st->shared->journal_bytes;
+    used -= ngx_min(used, reusable);
+
+    st->journal_free = st->journal_size - ngx_min(st->journal_size, used);
 }
 
 
@@ -367,9 +378,11 @@ ngx_http_usher_status_shared(ngx_http_usher_text_t *t,
         ngx_http_usher_text(t, "%L}", st->age);
     }
 
-    ngx_http_usher_text(t, ",\"journal\":{\"bytes\":%uA,\"window\":%uL,"
+    ngx_http_usher_text(t, ",\"journal\":{\"size\":%uL,\"bytes\":%uA,"
+                        "\"free\":%uL,\"unacked\":%uL,\"window\":%uL,"
                         "\"slots\":%uA,\"full\":%s}",
-                        s->journal_bytes, ngx_http_usher_window(s),
+                        st->journal_size, s->journal_bytes, st->journal_free,
+                        st->journal_unacked, ngx_http_usher_window(s),
                         s->journal_slots,
                         s->journal_full ? "true" : "false");
 }
@@ -408,11 +421,11 @@ ngx_http_usher_status_workers(ngx_http_usher_text_t *t,
         if (j) {
             ngx_http_usher_text(t, ",\"slot\":\"%*s\",\"position\":%uA,"
                                 "\"shipped\":%uA,\"acked\":%uA,"
-                                "\"synced\":%uA,\"free\":%uA,"
+                                "\"synced\":%uA,\"room\":%uA,"
                                 "\"window\":%uA,\"adopted\":%uA,\"full\":%s",
                                 ngx_strnlen(j->slot, USHER_SLOT_TEXT),
                                 j->slot, j->position, j->shipped, j->acked,
-                                j->synced, j->free, j->window, j->adopted,
+                                j->synced, j->room, j->window, j->adopted,
                                 j->full ? "true" : "false");
         }
 
