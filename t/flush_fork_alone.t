@@ -17,7 +17,7 @@ plan(skip_all => 'its library does not go with a sanitizer') if $t->san;
 $t->postgres;
 $t->redis;
 $t->nginx(Usher::Drain->conf(
-    journal => 'size=8m segment=64k window=1m sync=10ms retain=1h',
+    journal => 'size=8m segment=64k window=1m sync=10ms retain=1s',
     server => 'location = /r { usher_auth optional; usher_event on;
                                return 200 "x"; }'),
     test_module => 1);

@@ -4,6 +4,7 @@
 use lib 't/lib';
 use Usher::Test;
 use Usher::Directory;
+use Usher::Slot;
 
 my $t = Usher::Test->new;
 my $conf = $t->slurp($t->top . '/conf/redis-users.conf');
@@ -119,6 +120,22 @@ $t->wait_for(sub {
              'with its keys', 30);
 rows_are('each is a row');
 is($t->ctl('journal verify')->{ok}, JSON::PP::true(), 'verified');
+
+# what lies above a gap is put aside, and comes back when that is skipped
+
+my $other = Usher::Slot->new($t);
+
+$other->append($other->requests(2, status => 204))->ship;
+$t->wait_for(sub { $other->stored }, 'another slot');
+$other->append($other->requests(3, status => 204));
+
+my $gap = $other->{shipped} = $other->end;
+
+$other->append($other->requests(1, status => 204))->ship;
+$t->wait_for(sub { $t->redis_cli('exists usher:rest') eq '1' }, 'put aside', 20);
+$t->ctl("journal skip slot=$other->{id} to=$gap reason=gone");
+$t->wait_for(sub { $other->stored }, 'and stored');
+$t->wait_for(sub { $t->redis_cli('exists usher:rest') eq '0' }, 'nothing is left');
 
 # no more than was needed, and no less
 

@@ -42,7 +42,7 @@ static int usherd_rest_add(usherd_flush_t *f, usherd_slot_t *slot);
 static int usherd_rest_entry(usherd_flush_t *f, usherd_slot_t *slot,
     const usherd_reply_t *entry);
 static int usherd_rest_done(usherd_flush_t *f, usherd_slot_t *slot);
-static int usherd_rest_run(usherd_reply_t *reply);
+static int usherd_rest_run(usherd_slot_t *slot, usherd_reply_t *reply);
 
 
 int
@@ -71,15 +71,16 @@ usherd_flush_aside(usherd_flush_t *f, usherd_slot_t *slot)
 
     /* first said, then done: what is not there is taken out again */
 
-    rc = usherd_rest_run(usherd_redis_format(f->redis, "SADD " USHERD_REST
-                                             " %s", slot->id));
-    if (rc != USHERD_OK) {
-        return rc;
+    rc = usherd_rest_run(slot, usherd_redis_format(f->redis,
+                                   "SADD " USHERD_REST " %s", slot->id));
+
+    if (rc == USHERD_OK) {
+        rc = usherd_rest_run(slot, usherd_redis_format(f->redis,
+                                 "RENAMENX " USHER_STREAM_PREFIX "%s "
+                                 USHERD_REST_PREFIX "%s", slot->id, slot->id));
     }
 
-    return usherd_rest_run(usherd_redis_format(f->redis,
-                               "RENAMENX " USHER_STREAM_PREFIX "%s "
-                               USHERD_REST_PREFIX "%s", slot->id, slot->id));
+    return rc == USHERD_LOST ? rc : USHERD_OK;
 }
 
 
@@ -270,6 +271,12 @@ usherd_rest_add(usherd_flush_t *f, usherd_slot_t *slot)
 
                 id = usherd_reply_text(
                          usherd_reply_at(usherd_reply_at(list, i), 0), &len);
+
+                if (len >= sizeof(after)) {
+                    rc = USHERD_ERROR;
+                    break;
+                }
+
                 memcpy(after, id, len + 1);
             }
         }
@@ -369,25 +376,43 @@ usherd_rest_done(usherd_flush_t *f, usherd_slot_t *slot)
 
     slot->rest_said = 0;
 
-    rc = usherd_rest_run(usherd_redis_format(f->redis, "DEL "
-                             USHERD_REST_PREFIX "%s", slot->id));
-    if (rc != USHERD_OK) {
-        return rc;
+    rc = usherd_rest_run(slot, usherd_redis_format(f->redis, "DEL "
+                                   USHERD_REST_PREFIX "%s", slot->id));
+
+    if (rc == USHERD_OK) {
+        rc = usherd_rest_run(slot, usherd_redis_format(f->redis,
+                                       "SREM " USHERD_REST " %s", slot->id));
     }
 
-    return usherd_rest_run(usherd_redis_format(f->redis, "SREM " USHERD_REST
-                                               " %s", slot->id));
+    return rc == USHERD_LOST ? rc : USHERD_OK;
 }
 
 
 static int
-usherd_rest_run(usherd_reply_t *reply)
+usherd_rest_run(usherd_slot_t *slot, usherd_reply_t *reply)
 {
+    int          rc;
+    const char  *text;
+
     if (reply == NULL) {
         return USHERD_LOST;
     }
 
+    rc = USHERD_OK;
+
+    if (usherd_reply_type(reply) == USHERD_REPLY_ERROR) {
+        text = usherd_reply_text(reply, NULL);
+        rc = USHERD_ERROR;
+
+        /* the stream may be gone meanwhile */
+
+        if (strncmp(text, "ERR no such key", 15) != 0) {
+            usherd_log(USHERD_LOG_ERROR, "slot %s: its stream cannot be put "
+                       "aside, or what was cannot go: %s", slot->id, text);
+        }
+    }
+
     usherd_reply_free(reply);
 
-    return USHERD_OK;
+    return rc;
 }

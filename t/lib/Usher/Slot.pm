@@ -52,7 +52,8 @@ sub redis {
         if $self->{t}{edge_redis} && eval { $self->{t}{edge_redis}->ping };
 
     return $self->{t}{edge_redis}
-        = Redis->new(sock => "$self->{t}{dir}/redis.sock", encoding => undef);
+        = Redis->new(sock => "$self->{t}{dir}/redis.sock", encoding => undef,
+                     map { (password => $_) } $ENV{REDISCLI_AUTH} // ());
 }
 
 
