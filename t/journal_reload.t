@@ -73,14 +73,20 @@ ok($new, 'a new worker');
 $t->wait_for(sub { command_of($old) =~ /is shutting down/ },
              'beside the old one');
 
-is($t->get('/small', 'X-Id' => 'new')->status, 200, 'which serves');
+# the old one may take a connection yet, before it hears of the reload
+
+$t->wait_for(sub {
+    $t->get('/small', 'X-Id' => 'probe');
+    2 == (() = glob "$t->{dir}/edge1/journal/*/");
+}, 'which serves, with a slot of its own', 20);
+is($t->get('/small', 'X-Id' => 'new')->status, 200, 'a request');
 $t->wait_for(sub { row('before') && row('new') }, 'and its row is there', 20);
 is(row('first'), 0, 'none of what has not ended');
 
 ok(finish($first), 'the first download ends');
 $t->wait_for(sub { row('first') }, 'its row arrives', 20);
 ok(alive($old), 'while the old worker lives');
-is((() = glob "$t->{dir}/edge1/journal/*/"), 2, 'with a slot of its own');
+is((() = glob "$t->{dir}/edge1/journal/*/"), 2, 'with its own slot');
 unlike($t->error_log, qr/slot \w+ adopted/, 'which nobody has adopted');
 
 is($t->get('/small', 'X-Id' => 'again')->status, 200, 'the new one goes on');
