@@ -122,8 +122,11 @@ $t->wait_for(sub { $edge2->get('/small', 'X-API-Key' => $key->{key},
              'admitted');
 $t->wait_for(sub { row('second') }, 'and a row', 20);
 
-is($t->sql("select count(*) from (select 1 from usher.request group by
-            request_id having count(*) > 1) d"), 0, 'no row twice');
+# (503 is asked again with the same id, until the key can be known)
+
+is($t->sql("select count(*) from (select 1 from usher.request
+            where status <> 503 group by request_id having count(*) > 1) d"),
+   0, 'no row twice');
 is($t->sql('select count(*) from usher.journal_gap'), 0, 'no gap');
 
 done_testing();
