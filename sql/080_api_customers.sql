@@ -9,7 +9,7 @@ set search_path = pg_catalog, pg_temp
 as $$
     select jsonb_build_object(
         'id', o.id, 'name', o.name, 'kind', o.kind, 'title', o.title,
-        'scope', coalesce(array_to_string(o.scopes, ' '), '*'),
+        'scope', array_to_string(o.scopes, ' '),
         'state', case when o.disabled_at is null then 'enabled'
                       else 'disabled' end,
         'plan', (select p.name
