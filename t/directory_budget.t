@@ -82,6 +82,7 @@ my $seen = seen(stopped($burst, unknown(52 * 128)));
 $t->signal('redis', 'CONT');
 
 is_deeply([ sort keys %$seen ], [ 429, 503 ], 'some find no place');
+cmp_ok(counter($t, 'directory_refused'), '>', 0, 'which is counted');
 cmp_ok($seen->{503}, '>=', 6144, 'three quarters of the places are theirs');
 note explain $seen;
 

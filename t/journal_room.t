@@ -17,6 +17,7 @@ $t->nginx(<<'EOF2', workers => 1);
     usher_journal %%DIR%%/journal size=2m segment=128k retain=1h;
     server {
         listen 127.0.0.1:%%PORT%%;
+        location /denied { usher_auth optional; usher_full request deny; }
         location /feed { usher_limit all rate=100000r/s key=x; return 204; }
         location = /status { usher_status; }
         location = /metrics { usher_metrics; }
@@ -37,62 +38,66 @@ sub metric {
     return ($t->get('/metrics')->body =~ /^usher_\Q$_[0]\E(?:\{.*\})? (\d+)$/m)[0];
 }
 
-sub journal { metric("journal_$_[0]") }
-
 # The last figures are a second old at most: until it holds.
 
 sub becomes { my ($check, $name) = @_; $t->wait_for($check, $name, 30) }
 
 sub calm {
-    becomes(sub { $sent - journal('dropped_total')
+    becomes(sub { $sent - metric('journal_dropped_total')
                   == $t->sql('select count(*) from usher.request') },
             "$_[0]: all are rows");
-    becomes(sub { journal('unacked_bytes') == 0 }, "$_[0]: none is missing");
-    becomes(sub { journal('free_bytes') >= $size - 2 * 128 * 1024 },
+    becomes(sub { metric('journal_unacked_bytes') == 0 }, "$_[0]: none is missing");
+    becomes(sub { metric('journal_free_bytes') >= $size - 2 * 128 * 1024 },
             "$_[0]: nearly all is free");
 }
 
 feed();
 calm('at first');
-is(journal('size_bytes'), $size, 'the size that is configured');
+is(metric('journal_size_bytes'), $size, 'the size that is configured');
 
 # Redis is away: it fills, and in the end is full
 
 $t->stop('redis');
 feed() for 1 .. 5;
-becomes(sub { journal('unacked_bytes') > 400_000 }, 'Redis away: unacked grows');
-my ($free, $unacked) = map { journal("${_}_bytes") } qw(free unacked);
+becomes(sub { metric('journal_unacked_bytes') > 400_000 }, 'Redis away: unacked grows');
+my ($free, $unacked) = map { metric($_) } qw(journal_free_bytes
+                                             journal_unacked_bytes);
 cmp_ok($free, '<', $size - 400_000, 'free falls');
 cmp_ok($free, '>', $size / 4, 'long before it is full');
-is(journal('full'), 0, 'it is not yet');
+is(metric('journal_full'), 0, 'it is not yet');
 feed() for 1 .. 5;
-becomes(sub { journal('unacked_bytes') > $unacked + 400_000
-              && journal('free_bytes') < $free - 400_000 }, 'both go on');
+becomes(sub { metric('journal_unacked_bytes') > $unacked + 400_000
+              && metric('journal_free_bytes') < $free - 400_000 }, 'both go on');
 
 # another worker takes the slot over
 
-$unacked = journal('unacked_bytes');
+$unacked = metric('journal_unacked_bytes');
 $t->kill9('worker');
-becomes(sub { journal('adopted_slots') == 1
-              && journal('unacked_bytes') >= $unacked },
+becomes(sub { metric('journal_adopted_slots') == 1
+              && metric('journal_unacked_bytes') >= $unacked },
         'adopted: what is in it counts');
 
-becomes(sub { feed(); journal('full') == 1 && journal('dropped_total') },
+becomes(sub { feed(); metric('journal_full') == 1 && metric('journal_dropped_total') },
         'full: events are dropped');
-becomes(sub { journal('free_bytes') < 128 * 1024 }, 'nothing is free');
+becomes(sub { metric('journal_free_bytes') < 128 * 1024 }, 'nothing is free');
+
+is($t->get('/denied')->status, 503, 'who needs room is denied');
+is(metric('requests_denied_total'), 1, 'which is counted');
+$sent++;
 
 my $s = $t->get('/status')->json->{journal};
 is_deeply([ @$s{qw(size free unacked bytes)} ],
-          [ map { journal("${_}_bytes") } qw(size free unacked disk) ],
+          [ map { metric($_) } qw(journal_size_bytes journal_free_bytes
+                                  journal_unacked_bytes journal_disk_bytes) ],
           'the status says so, too');
 
 # Redis is back: free, though retain keeps most of it on disk
 
 $t->start('redis');
 calm('Redis back');
-cmp_ok(journal('disk_bytes'), '>', $size / 2, 'retained, and yet free');
+cmp_ok(metric('journal_disk_bytes'), '>', $size / 2, 'retained, and yet free');
 feed() for 1 .. 12;
-becomes(sub { journal('full') == 0 }, 'not full any more');
+becomes(sub { metric('journal_full') == 0 }, 'not full any more');
 calm('in the end');
 is($t->ctl('journal verify')->{ok}, JSON::PP::true(), 'verified');
 

@@ -8,7 +8,7 @@ no warnings 'portable';            # hex of addresses
 
 my $t = Usher::Test->new;
 
-$t->nginx(<<'EOF');
+my $conf = <<'EOF';
     usher_zone 2m;
     server {
         listen 127.0.0.1:%%PORT%%;
@@ -19,6 +19,7 @@ $t->nginx(<<'EOF');
     }
 EOF
 
+$t->nginx($conf);
 $t->wait_for(sub { $t->workers == 1 }, 'a worker', 10);
 
 my ($worker) = $t->workers;
@@ -108,5 +109,26 @@ SKIP: {
 }
 
 is(join(' ', $t->workers), $worker, 'it is still the same worker');
+
+# another worker, which lives, and may come back to what it has locked
+
+$t->nginx_conf($conf, workers => 2);
+$t->reload;
+$t->wait_for(sub { $t->workers == 2 }, 'two workers');
+($worker, my $other) = $t->workers;
+is(counter('zone_locked'), 0, 'nothing was given up yet');
+
+SKIP: {
+    kill 'STOP', $other;
+
+    my $n = lock_buckets($other);
+
+    skip('/proc/<pid>/mem cannot be written', 2) unless $n;
+
+    is(taken('a'), 10, 'the set of a live owner is left to it');
+    cmp_ok(counter('zone_locked'), '>', 0, 'which is counted');
+}
+
+kill 'CONT', $other;
 
 done_testing();

@@ -123,7 +123,6 @@ void usherd_log(int level, const char *fmt, ...)
     _(flush_transactions, "Transactions of flush that were committed.")       \
     _(flush_rollbacks, "Transactions of flush that were rolled back.")        \
     _(flush_entries, "Stream entries read.")                                  \
-    _(flush_skipped, "Stream entries below the position, skipped.")           \
     _(flush_duplicates, "Events of unique kinds that were there before.")     \
     _(flush_rewinds, "Rewinds asked for.")                                    \
     _(flush_gaps, "Gaps recorded.")                                           \
