@@ -50,6 +50,10 @@ wrong("[redis]\naddress = unix:/" . 'x' x 120 . "\n", 2,
       'unix:/path or host:port');
 wrong("[usherd]\nduties = flush\nwhat is this\n", 3, 'neither a section');
 
+($code, $said) = test("[redis]\nuser = usherd\n");
+ok($code == 1 && $said =~ /user in \[redis\] needs a password_file/,
+   'nobody is let in by his name alone') or diag("exit $code: $said");
+
 ($code, $said) = (1, `$t->{dir}/bin/usherd -t -c /nowhere/usherd.conf 2>&1`);
 like($said, qr{cannot read /nowhere/usherd.conf: No such file}, 'no file');
 like(`$t->{dir}/bin/usherd -x 2>&1`, qr/usage: usherd/, 'usage');

@@ -134,6 +134,12 @@ usherd_conf_read(usherd_conf_t *conf, const char *file)
         return USHERD_ERROR;
     }
 
+    if (conf->redis_user != NULL && conf->redis_password_file == NULL) {
+        fprintf(stderr, "usherd: %s: user in [redis] needs a password_file\n",
+                file);
+        return USHERD_ERROR;
+    }
+
     return USHERD_OK;
 }
 
