@@ -43,7 +43,6 @@ CONF
 
 my $key = $d->key;
 my @keys = map { Usher::Key::text() } 1 .. 500;
-my ($worker) = $t->workers;
 
 
 # "status reason", or what the backend got
@@ -78,6 +77,9 @@ sub ask_h2 {
 }
 
 
+like(ask('/none'), qr/^401 missing/, 'no key');
+
+my ($worker) = $t->workers;
 my @equal = ("X-API-Key: $key") x 500;
 my @different = ("X-API-Key: $key", map { "X-API-Key: $_" } @keys[1 .. 499]);
 

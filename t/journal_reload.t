@@ -60,9 +60,9 @@ sub row {
                            where request_id = ?', $_[0]);
 }
 
-my ($old) = $t->workers;
 my $first = begin('first');
 my $second = begin('second');
+my ($old) = $t->workers;
 
 ok($first && $second, 'two downloads have begun');
 is($t->get('/small', 'X-Id' => 'before')->status, 200, 'a request before');
