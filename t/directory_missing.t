@@ -48,6 +48,7 @@ $t->signal('directory', 'CONT');
 $t->wait_for(sub { record($t, $id) }, 'found missing');
 $t->wait_for(sub { status($t, $key) == 200 }, 'found missing: known again');
 is(said('1 records of kind key'), 1, 'and said');
+like($t->metrics, qr/^usherd_directory_missing_total\S* 1$/m, 'and counted');
 
 # on whatever page it is, and of the other kind
 
