@@ -15,7 +15,8 @@ $t->redis_cli('acl', 'setuser', 'second', 'on', '>geheim', '~*', '+@all',
               '-info');
 key_make($t, 'one');
 $t->usherd(duties => 'directory');
-$t->wait_for(sub { record_is($t, key_id('one'), 'state', 'active') }, 'written');
+$t->wait_for(sub { record_is($t, key_id('one'), 'state', 'active') },
+             'written');
 
 sub leases { scalar $t->sql("select count(*) from usher.lease
                              where name like 'directory:%' and owner <> ''") }
@@ -50,7 +51,8 @@ $t->wait_for(sub { said('says its run_id again') }, 'allowed: said');
 $t->wait_for(sub { writer() }, 'it writes', 20);
 is(leases(), 1, 'by the same lease');
 key_make($t, 'two');
-$t->wait_for(sub { record_is($t, key_id('two'), 'state', 'active') }, 'written');
+$t->wait_for(sub { record_is($t, key_id('two'), 'state', 'active') },
+             'written');
 
 # the one who writes may not ask any more, when it meets Redis again
 

@@ -30,12 +30,14 @@ sub feed {
     my $request = join "\r\n", 'GET /feed/' . 'x' x 900 . ' HTTP/1.1',
                   'Host: a', 'User-Agent: ' . 'y' x 100;
 
-    $t->http("$request\r\n\r\n" x 99 . "$request\r\nConnection: close\r\n\r\n");
+    $t->http("$request\r\n\r\n" x 99
+             . "$request\r\nConnection: close\r\n\r\n");
     $sent += 100;
 }
 
 sub metric {
-    return ($t->get('/metrics')->body =~ /^usher_\Q$_[0]\E(?:\{.*\})? (\d+)$/m)[0];
+    return ($t->get('/metrics')->body
+            =~ /^usher_\Q$_[0]\E(?:\{.*\})? (\d+)$/m)[0];
 }
 
 # The last figures are a second old at most: until it holds.
@@ -46,7 +48,8 @@ sub calm {
     becomes(sub { $sent - metric('journal_dropped_total')
                   == $t->sql('select count(*) from usher.request') },
             "$_[0]: all are rows");
-    becomes(sub { metric('journal_unacked_bytes') == 0 }, "$_[0]: none is missing");
+    becomes(sub { metric('journal_unacked_bytes') == 0 },
+            "$_[0]: none is missing");
     becomes(sub { metric('journal_free_bytes') >= $size - 2 * 128 * 1024 },
             "$_[0]: nearly all is free");
 }
@@ -59,7 +62,8 @@ is(metric('journal_size_bytes'), $size, 'the size that is configured');
 
 $t->stop('redis');
 feed() for 1 .. 5;
-becomes(sub { metric('journal_unacked_bytes') > 400_000 }, 'Redis away: unacked grows');
+becomes(sub { metric('journal_unacked_bytes') > 400_000 },
+        'Redis away: unacked grows');
 my ($free, $unacked) = map { metric($_) } qw(journal_free_bytes
                                              journal_unacked_bytes);
 cmp_ok($free, '<', $size - 400_000, 'free falls');
@@ -67,7 +71,8 @@ cmp_ok($free, '>', $size / 4, 'long before it is full');
 is(metric('journal_full'), 0, 'it is not yet');
 feed() for 1 .. 5;
 becomes(sub { metric('journal_unacked_bytes') > $unacked + 400_000
-              && metric('journal_free_bytes') < $free - 400_000 }, 'both go on');
+              && metric('journal_free_bytes') < $free - 400_000 },
+        'both go on');
 
 # another worker takes the slot over
 
@@ -77,7 +82,8 @@ becomes(sub { metric('journal_adopted_slots') == 1
               && metric('journal_unacked_bytes') >= $unacked },
         'adopted: what is in it counts');
 
-becomes(sub { feed(); metric('journal_full') == 1 && metric('journal_dropped_total') },
+becomes(sub { feed();
+              metric('journal_full') == 1 && metric('journal_dropped_total') },
         'full: events are dropped');
 becomes(sub { metric('journal_free_bytes') < 128 * 1024 }, 'nothing is free');
 

@@ -141,7 +141,8 @@ $t->wait_for(sub { $t->redis_cli('exists usher:rest') eq '0' }, 'nothing is left
 
 is($t->redis_cli('acl log'), '', 'nothing was refused');
 
-my %used = $t->redis_cli('info commandstats') =~ /^cmdstat_(\S+?):calls=(\d+)/mg;
+my %used = $t->redis_cli('info commandstats')
+           =~ /^cmdstat_(\S+?):calls=(\d+)/mg;
 
 for my $user (qw(usher-edge usherd)) {
     is(join(' ', grep { !$used{$_} } @{ $rights{$user} }), '',

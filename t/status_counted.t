@@ -19,8 +19,8 @@ $t->nginx(Usher::Drain->conf(
                }'), test_module => 1);
 
 sub value {
-    return ($t->get('/metrics')->body =~ /^usher_\Q$_[0]\E(?:\{[^\n]*\})? (\d+)$/m)
-           [0] // -1;
+    return ($t->get('/metrics')->body
+            =~ /^usher_\Q$_[0]\E(?:\{[^\n]*\})? (\d+)$/m)[0] // -1;
 }
 
 sub becomes {

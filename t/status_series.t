@@ -105,7 +105,9 @@ sub in_a_test {
     return $t->slurp($t->top . "/$family{$family}") =~ /\b$rest\b/;
 }
 
-my %names = map { /^(usherd?_\w+)/ ? ($1 => 1) : () } split /\n/, "$edge\n$usherd";
-is(join(' ', grep { !in_a_test($_) } sort keys %names), '', 'each is in a test');
+my %names = map { /^(usherd?_\w+)/ ? ($1 => 1) : () }
+            split /\n/, "$edge\n$usherd";
+is(join(' ', grep { !in_a_test($_) } sort keys %names), '',
+   'each is in a test');
 
 done_testing();

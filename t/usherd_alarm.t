@@ -24,8 +24,18 @@ sub values_of {
 
 # Every process that has the series, or any of them, has such a value.
 
-sub all_of { my ($n, $is) = @_; my @v = values_of($n); @v == grep { $is->() } @v }
-sub any_of { my ($n, $is) = @_; scalar grep { $is->() } values_of($n) }
+sub all_of {
+    my ($name, $is) = @_;
+    my @values = values_of($name);
+
+    return @values == grep { $is->() } @values;
+}
+
+sub any_of {
+    my ($name, $is) = @_;
+
+    return scalar grep { $is->() } values_of($name);
+}
 
 sub small { $_ < 2500 }
 sub large { $_ > 4000 }
@@ -52,7 +62,8 @@ is(scalar(() = values_of('redis_up')), 2, 'two have Redis');
 
 $t->stop('postgres');
 row($calm);
-$t->wait_for(sub { all_of('postgres_up', sub { $_ == 0 }) }, 'PostgreSQL: away');
+$t->wait_for(sub { all_of('postgres_up', sub { $_ == 0 }) },
+             'PostgreSQL: away');
 $t->wait_for(sub { any_of($_, \&large) }, "PostgreSQL: $_", 20)
     for qw(flush_lag_ms directory_lag_ms);
 $t->start('postgres');
@@ -87,7 +98,8 @@ $t->wait_for(sub { all_of('up', sub { $_ == 1 }) }, 'a duty: up', 20);
 
 # poison, a loss
 
-is($_, 0, 'no line in quarantine yet') for values_of('flush_quarantined_total');
+is($_, 0, 'no line in quarantine yet')
+    for values_of('flush_quarantined_total');
 $calm->append($calm->requests(200), $calm->requests(1, status => 70000))->ship;
 $t->wait_for(sub { any_of('flush_quarantined_total', sub { $_ == 1 }) },
              'poison: counted');
@@ -100,7 +112,8 @@ $t->wait_for(sub { any_of('flush_gaps_total', sub { $_ == 1 }) },
 # a slot that stops, and one whose lines are awaited
 
 $slot->append("z9\twhat\n")->ship;
-$t->wait_for(sub { any_of('flush_slots_stopped', sub { $_ == 1 }) }, 'stopped');
+$t->wait_for(sub { any_of('flush_slots_stopped', sub { $_ == 1 }) },
+             'stopped');
 $t->ctl('journal skip slot=' . $slot->id . ' reason=test to=' . $slot->end);
 $t->wait_for(sub { all_of('flush_slots_stopped', sub { $_ == 0 }) },
              'resumed: over');
@@ -135,13 +148,16 @@ sub silent {
 
 $calm->redis->hdel('usher:slots', $calm->id);
 silent();
-$t->wait_for(sub { any_of('flush_slots_silent', sub { $_ == 1 }) }, 'silent', 20);
+$t->wait_for(sub { any_of('flush_slots_silent', sub { $_ == 1 }) },
+             'silent', 20);
 $calm->register;
 silent();
-$t->wait_for(sub { $calm->stored && all_of('flush_slots_silent', sub { $_ == 0 }) },
+$t->wait_for(sub { $calm->stored
+                   && all_of('flush_slots_silent', sub { $_ == 0 }) },
              'announced: over', 20);
 calm_again('in the end');
 
-is_deeply([ sort keys %walked ], [ sort keys %alarm ], 'each alarm was walked');
+is_deeply([ sort keys %walked ], [ sort keys %alarm ],
+          'each alarm was walked');
 
 done_testing();
