@@ -415,7 +415,9 @@ usherd_directory_rollback(usherd_directory_t *d, int rc)
         return USHERD_LOST;
     }
 
-    if (rc == USHERD_ERROR) {
+    /* without a message it was Redis, which has been said */
+
+    if (rc == USHERD_ERROR && usherd_pg_message(d->pg)[0] != '\0') {
         usherd_log(USHERD_LOG_ERROR, "a transaction of the directory failed: "
                    "%s %s", usherd_pg_sqlstate(d->pg),
                    usherd_pg_message(d->pg));

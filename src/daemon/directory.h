@@ -85,6 +85,7 @@ typedef struct {
     unsigned                 length;            /* ids of its longest row */
     unsigned                 done;              /* of these in Redis */
     unsigned                 sweep_kind;        /* index, of the next page */
+    unsigned                 denied;            /* bits: scripts, said */
     unsigned                 writer:1;          /* holds the lease */
     unsigned                 urgent:1;          /* this batch is */
     unsigned                 unseen:1;          /* the one before it is not in

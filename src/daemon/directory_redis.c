@@ -29,18 +29,25 @@
 #include "directory.h"
 
 
+static void usherd_script_taken(usherd_directory_t *d,
+    usherd_script_e script);
 static int usherd_script_run(usherd_directory_t *d, const char *name,
     const char *what, usherd_reply_t **reply);
 static int usherd_script_load(usherd_directory_t *d, usherd_script_e script);
 
 
-/* Sets id to the last number of the stream; what is no stream goes. */
+/*
+ * Sets id to the last number of the stream; what is no stream goes.  Any other
+ * error (a right that is missing) is no reason to delete it.
+ */
 #define USHERD_SCRIPT_LAST(key)                                               \
     "local id = 0\n"                                                          \
     "local info = redis.pcall('XINFO', 'STREAM', " key ")\n"                  \
-    "if info.err then\n"                                                      \
+    "if info.err and string.find(info.err, 'WRONGTYPE') then\n"               \
     "    redis.call('DEL', " key ")\n"                                        \
-    "else\n"                                                                  \
+    "elseif info.err and not string.find(info.err, 'no such key') then\n"     \
+    "    return redis.error_reply(info.err)\n"                                \
+    "elseif not info.err then\n"                                              \
     "    for i = 1, #info, 2 do\n"                                            \
     "        if info[i] == 'last-generated-id' then\n"                        \
     "            id = tonumber(string.match(info[i + 1], '^%d+'))\n"          \
@@ -240,6 +247,7 @@ usherd_script_call(usherd_directory_t *d, usherd_script_e script,
     }
 
     if (usherd_reply_type(*reply) != USHERD_REPLY_ERROR) {
+        usherd_script_taken(d, script);
         return USHERD_OK;
     }
 
@@ -258,6 +266,7 @@ usherd_script_call(usherd_directory_t *d, usherd_script_e script,
         }
 
         if (usherd_reply_type(*reply) != USHERD_REPLY_ERROR) {
+            usherd_script_taken(d, script);
             return USHERD_OK;
         }
 
@@ -267,15 +276,32 @@ usherd_script_call(usherd_directory_t *d, usherd_script_e script,
     rc = USHERD_DIRECTORY_LINEAGE;
 
     if (len < 7 || strncmp(text, "LINEAGE", 7) != 0) {
-        usherd_log(USHERD_LOG_ERROR, "Redis refused a script of the "
-                   "directory: %.*s", (int) len, text);
         rc = USHERD_ERROR;
+
+        if (!(d->denied & 1u << script)) {
+            d->denied |= 1u << script;
+            usherd_log(USHERD_LOG_ERROR, "Redis refused a script of the "
+                       "directory, trying again each second; "
+                       "redis-users.conf has the rights it needs: %.*s",
+                       (int) len, text);
+        }
     }
 
     usherd_reply_free(*reply);
     *reply = NULL;
 
     return rc;
+}
+
+
+static void
+usherd_script_taken(usherd_directory_t *d, usherd_script_e script)
+{
+    if (d->denied & 1u << script) {
+        d->denied &= ~(1u << script);
+        usherd_log(USHERD_LOG_INFO, "Redis takes that script of the directory "
+                   "again");
+    }
 }
 
 
