@@ -59,6 +59,7 @@ sub load_command ($self, $server, %opt) {
         '-n', $opt{requests} // $self->{requests},
         $opt{keys} ? ('-k', $opt{keys}) : (),
         $opt{in_order} ? '-o' : (),
+        $opt{polls} ? '-p' : (),
         $opt{rate} ? ('-r', $opt{rate}) : (),
         '-s', int rand 1e9, @headers, $server->{port}, $Contest::PATH);
 }
@@ -218,7 +219,7 @@ sub cpu ($self) {
     }
 
     my $us = $self->rounds($contest, \%server,
-        map { $_ => { key => $contest->{key} } } keys %server);
+        map { $_ => { key => $contest->{key}, polls => 1 } } keys %server);
 
     $usher->settled($self->{sent}{usher_journal}) if $server{usher_journal};
     $self->cpu_table(\@names, $us);
@@ -289,7 +290,7 @@ sub keys ($self) {
     }
 
     my $us = $self->rounds($contest, \%server,
-        map { $_ => { keys => "$t->{dir}/keys$_.txt" } } @sizes);
+        map { $_ => { keys => "$t->{dir}/keys$_.txt", polls => 1 } } @sizes);
 
     $self->heading('CPU time per request by number of keys');
     print "auth + limit, every request with a random key of those cached.\n\n",
