@@ -378,7 +378,7 @@ ngx_http_usher_segment_touch_done(void *self)
 }
 
 
-/* Before the map goes: no thread may be at work on it or its file.  Mostly none is. */
+/* Before the map goes and its file: mostly no thread is at work on them. */
 
 void
 ngx_http_usher_segment_touched(ngx_http_usher_journal_t *j)
