@@ -29,7 +29,7 @@ sub accepted {
     $text .= "\nevents { }\n" unless $text =~ /^events/m;
     $text = "pid $dir/nginx.pid;\n$text" unless $text =~ /^pid/m;
 
-    # Debian's directory for these is root's
+    # Debian's directories for these are root's
 
     $text =~ s/^http \{\n\K/temporary()/me
         unless $text =~ /_temp_path/;
@@ -45,7 +45,7 @@ sub accepted {
 
 
 sub temporary {
-    return join '', map { "    ${_}_temp_path $dir/tmp/$_;\n" }
+    return join '', "    access_log off;\n", map { "    ${_}_temp_path $dir/tmp/$_;\n" }
         qw(client_body proxy fastcgi uwsgi scgi);
 }
 
