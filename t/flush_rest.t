@@ -47,6 +47,8 @@ my ($end, $more) = gap($short);
 $t->wait_for(sub { rest($slot) && rest($skipped) && rest($short) },
              'put aside', 20);
 ok(!$slot->redis->exists($slot->key), 'the stream is free');
+$t->wait_for(sub { $t->metrics =~ /^usherd_flush_slots_aside\S* 3$/m },
+             'and counted');
 like($t->log_of('usherd'), qr/\Q$slot->{id}\E: nobody sends .* $from to $to/,
      'and said');
 
@@ -83,5 +85,20 @@ $t->wait_for(sub { $short->stored }, 'skipped as well', 20);
 is($short->once, '', 'each event is one row');
 $t->wait_for(sub { !rest($skipped) && !$slot->redis->scard('usher:rest') },
              'nothing is left aside');
+
+# what Redis does not tell is no reason to delete
+
+my $hidden = Usher::Slot->new($t);
+
+gap($hidden);
+$t->redis_cli('acl', 'setuser', 'default', '-xrevrange');
+$t->wait_for(sub { $t->log_of('usherd') =~ /\Q$hidden->{id}\E.*NOPERM/ },
+             'refused: said', 20);
+sleep 1;
+ok(rest($hidden), 'and it is there');
+$t->redis_cli('acl', 'setuser', 'default', '+xrevrange');
+is(scalar(() = $t->log_of('usherd') =~ /NOPERM/g), 1, 'said once');
+$t->wait_for(sub { $t->metrics =~ /^usherd_flush_slots_aside\S* 1$/m },
+             'one is aside');
 
 done_testing();

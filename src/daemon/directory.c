@@ -384,7 +384,7 @@ usherd_directory_state(usherd_directory_t *d)
 
     char  *const to[3] = { d->lineage, d->nonce, d->last_nonce };
 
-    rc = usherd_pg_query(d->pg, "SELECT lineage, nonce, last_nonce "
+    rc = usherd_pg_query(d->pg, "SELECT lineage, nonce, last_nonce, change_id "
                          "FROM usher.directory_state FOR UPDATE",
                          0, NULL, &result);
     if (rc != USHERD_OK) {
@@ -401,6 +401,8 @@ usherd_directory_state(usherd_directory_t *d)
         value = usherd_pg_value(result, 0, i);
         snprintf(to[i], USHERD_DIRECTORY_HEX, "%s", value ? value : "");
     }
+
+    d->change = usherd_pg_number(result, 0, 3);
 
     usherd_pg_free(result);
 
@@ -438,7 +440,11 @@ usherd_directory_nonce(char nonce[USHERD_DIRECTORY_HEX])
 }
 
 
-/* The number of the last change stands behind it: see directory_redis.c. */
+/*
+ * The number of the last change stands behind it: see directory_redis.c.  A
+ * batch has its nonce from its first slice on: a Redis that has lost the
+ * others (a replica, an AOF) is known by the number.
+ */
 
 const char *
 usherd_directory_known(usherd_directory_t *d, const char *text, size_t len)
@@ -447,7 +453,9 @@ usherd_directory_known(usherd_directory_t *d, const char *text, size_t len)
 
     n = USHERD_DIRECTORY_HEX - 1;
 
-    if (len <= n || text[n] != ' ') {
+    if (len <= n || text[n] != ' '
+        || strtoull(text + n + 1, NULL, 10) < d->change)
+    {
         return NULL;
     }
 

@@ -81,6 +81,8 @@ typedef struct {
     uint64_t                 look_at;           /* msec, next look at Redis */
     uint64_t                 sweep_at;          /* msec, next page */
     uint64_t                 count;             /* of heartbeats */
+    uint64_t                 change;            /* the last one's number, by
+                                                   PostgreSQL */
     unsigned                 kinds;             /* bits, of this batch */
     unsigned                 length;            /* ids of its longest row */
     unsigned                 done;              /* of these in Redis */

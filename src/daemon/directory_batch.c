@@ -252,9 +252,9 @@ usherd_directory_redis_nonce(usherd_directory_t *d)
     known = usherd_directory_known(d, text, len);
     rc = (known != NULL) ? USHERD_OK : USHERD_DIRECTORY_LINEAGE;
 
-    /* edges may have seen more of it than Redis has now */
+    /* edges may have seen more of such a batch than Redis has now */
 
-    d->unseen = (known == d->last_nonce);
+    d->unseen = (strcmp(d->nonce, d->last_nonce) != 0);
 
     if (known == d->nonce) {
         memcpy(d->last_nonce, d->nonce, sizeof(d->nonce));

@@ -165,13 +165,14 @@ usherd_directory_begin(usherd_directory_t *d, char version[24])
     usherd_directory_nonce(d->lineage);
     usherd_directory_nonce(d->nonce);
     memcpy(d->last_nonce, d->nonce, sizeof(d->nonce));
+    d->change = 0;
 
     values[0] = d->lineage;
     values[1] = d->nonce;
 
     return usherd_pg_query(d->pg, "UPDATE usher.directory_state "
-                           "SET lineage = $1, nonce = $2, last_nonce = $2",
-                           2, values, NULL);
+                           "SET lineage = $1, nonce = $2, last_nonce = $2, "
+                           "change_id = 0", 2, values, NULL);
 }
 
 

@@ -99,8 +99,10 @@ usherd_sweep_look(usherd_directory_t *d, const char *kind,
 
     rc = usherd_script_call(d, USHERD_SCRIPT_SWEEP, &missing);
 
+    /* a right that is missing has been said, and holds nothing else up */
+
     if (rc != USHERD_OK) {
-        return rc;
+        return rc == USHERD_ERROR ? USHERD_OK : rc;
     }
 
     if (usherd_reply_count(missing) > 0) {
@@ -138,8 +140,8 @@ usherd_sweep_missing(usherd_directory_t *d, const char *kind,
     rc = usherd_pg_query(d->pg,
         "INSERT INTO usher.directory_outbox (kind, ids, urgent, inserted) "
         "SELECT $1, array_agg(i), false, false FROM unnest($2::text[]) i "
-        "WHERE NOT EXISTS (SELECT FROM usher.directory_outbox o "
-                          "WHERE o.kind = $1 AND i = ANY (o.ids)) "
+        "WHERE i NOT IN (SELECT unnest(o.ids) FROM usher.directory_outbox o "
+                        "WHERE o.kind = $1) "
         "HAVING count(*) > 0 RETURNING cardinality(ids)",
         2, values, &result);
 

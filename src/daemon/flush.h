@@ -101,7 +101,9 @@ typedef struct {
     uint64_t             rewind_said; /* position + 1 it was logged for */
     uint64_t             corrupt_at;  /* position + 1 of a corrupt entry */
     uint64_t             aside_at;    /* position + 1 it was put aside at */
-    unsigned             rest_said:1; /* that it cannot be added again */
+    uint64_t             rest_at;     /* msec, when it may be added again */
+    unsigned             rest_said:1; /* that Redis refuses, or that one is
+                                         aside already */
 
     /* a fork being located */
     unsigned             forking:1;
@@ -236,6 +238,9 @@ void usherd_flush_restart(usherd_flush_t *f);
 /* flush_slot.c: USHERD_OK, _ERROR or _LOST (either server) */
 
 int usherd_flush_discover(usherd_flush_t *f);
+/* The slot of this name (USHER_SLOT_TEXT bytes, checked), found or made. */
+usherd_slot_t *usherd_flush_slot(usherd_flush_t *f, const char *id,
+    size_t len);
 int usherd_flush_claim(usherd_flush_t *f);
 int usherd_flush_load(usherd_flush_t *f);
 int usherd_flush_acknowledge(usherd_flush_t *f, int all);

@@ -11,9 +11,9 @@
  * Where a rewind is not answered in time, and the stream goes on above it, the
  * stream is renamed: now there is none, the edge takes it up as always, and
  * closes it where its disk ends.  After that what was put aside is added
- * again.  It goes without that when the position has passed it, for somebody
- * had it all.  What is added twice is refused by its id: all of this may be
- * interrupted and done again.
+ * again, as often as need be, for an edge that sends once more deletes it.
+ * It goes when the position has passed it, and not before.  What is added
+ * twice is refused by its id: all of this may be interrupted and done again.
  *
  * While the edge sends nothing is added: it would find an id above its own,
  * and take the stream up once more.  The end entry tells that it is done; or
@@ -31,6 +31,7 @@
 #define USHERD_REST         "usher:rest"       /* set of slots */
 #define USHERD_REST_PREFIX  "usher:rest:"      /* + slot: a stream */
 #define USHERD_REST_STEP    16                 /* entries in one reply */
+#define USHERD_REST_AGAIN   5000               /* msec until it is added again */
 
 
 static int usherd_rest_slot(usherd_flush_t *f, usherd_slot_t *slot);
@@ -38,6 +39,7 @@ static int usherd_rest_live(usherd_flush_t *f, usherd_slot_t *slot,
     uint64_t from);
 static int usherd_rest_peek(usherd_flush_t *f, usherd_slot_t *slot,
     const char *command, const char *prefix, usherd_entry_t *entry);
+static void usherd_rest_refused(usherd_slot_t *slot, usherd_reply_t *reply);
 static int usherd_rest_add(usherd_flush_t *f, usherd_slot_t *slot);
 static int usherd_rest_entry(usherd_flush_t *f, usherd_slot_t *slot,
     const usherd_reply_t *entry);
@@ -48,8 +50,10 @@ static int usherd_rest_run(usherd_slot_t *slot, usherd_reply_t *reply);
 int
 usherd_flush_aside(usherd_flush_t *f, usherd_slot_t *slot)
 {
-    int             rc;
-    usherd_entry_t  first;
+    int              rc;
+    uint64_t         moved;
+    usherd_entry_t   first;
+    usherd_reply_t  *reply;
 
     if (slot->aside_at == slot->position + 1) {
         return USHERD_OK;
@@ -58,41 +62,60 @@ usherd_flush_aside(usherd_flush_t *f, usherd_slot_t *slot)
     rc = usherd_rest_peek(f, slot, "XRANGE %s%s - + COUNT 1",
                           USHER_STREAM_PREFIX, &first);
 
-    if (rc < 0 || rc == 0 || first.from <= slot->rewind_to) {
-        return rc < 0 ? rc : USHERD_OK;
+    if (rc != 1 || first.from <= slot->rewind_to) {
+        return rc == USHERD_LOST ? rc : USHERD_OK;
     }
-
-    slot->aside_at = slot->position + 1;
-
-    usherd_log(USHERD_LOG_WARN, "slot %s: nobody sends what it has from %llu "
-               "to %llu; its stream is put aside, so that who has it can",
-               slot->id, (unsigned long long) slot->rewind_to,
-               (unsigned long long) first.from);
 
     /* first said, then done: what is not there is taken out again */
 
     rc = usherd_rest_run(slot, usherd_redis_format(f->redis,
                                    "SADD " USHERD_REST " %s", slot->id));
 
-    if (rc == USHERD_OK) {
-        rc = usherd_rest_run(slot, usherd_redis_format(f->redis,
-                                 "RENAMENX " USHER_STREAM_PREFIX "%s "
-                                 USHERD_REST_PREFIX "%s", slot->id, slot->id));
+    if (rc != USHERD_OK) {
+        return rc == USHERD_LOST ? rc : USHERD_OK;
+    }
+
+    reply = usherd_redis_format(f->redis, "RENAMENX " USHER_STREAM_PREFIX "%s "
+                                USHERD_REST_PREFIX "%s", slot->id, slot->id);
+    moved = reply ? (uint64_t) usherd_reply_integer(reply) : 0;
+
+    rc = usherd_rest_run(slot, reply);
+
+    if (moved == 1) {
+        slot->aside_at = slot->position + 1;
+
+        usherd_log(USHERD_LOG_WARN, "slot %s: nobody sends what it has from "
+                   "%llu to %llu; its stream is put aside, so that who has it "
+                   "can", slot->id, (unsigned long long) slot->rewind_to,
+                   (unsigned long long) first.from);
+
+    } else if (rc == USHERD_OK && !slot->rest_said) {
+        slot->rest_said = 1;
+
+        usherd_log(USHERD_LOG_WARN, "slot %s: nobody sends what it has from "
+                   "%llu to %llu, and what was put aside of its stream before "
+                   "is still there", slot->id,
+                   (unsigned long long) slot->rewind_to,
+                   (unsigned long long) first.from);
     }
 
     return rc == USHERD_LOST ? rc : USHERD_OK;
 }
 
 
-/* Each tick: whether what was put aside can be added again, or go. */
+/*
+ * Each tick: whether what was put aside can be added again, or go.  Its edge
+ * may have retired the slot meanwhile: it is ours until then.
+ */
 
 int
 usherd_flush_rests(usherd_flush_t *f)
 {
     int              rc;
     size_t           len;
-    unsigned         i, k;
+    unsigned         k, aside;
     const char      *id;
+    unsigned char    bytes[USHER_SLOT_ID];
     usherd_slot_t   *slot;
     usherd_reply_t  *reply;
 
@@ -103,22 +126,25 @@ usherd_flush_rests(usherd_flush_t *f)
     }
 
     rc = USHERD_OK;
+    aside = 0;
 
     for (k = 0; k < usherd_reply_count(reply) && rc == USHERD_OK; k++) {
         id = usherd_reply_text(usherd_reply_at(reply, k), &len);
 
-        for (i = 0; i < f->nslots; i++) {
-            slot = f->slots[i];
+        if (len != USHER_SLOT_TEXT || usher_slot_parse(id, len, bytes) != 0) {
+            continue;
+        }
 
-            if (slot->held && slot->loaded && len == USHER_SLOT_TEXT
-                && memcmp(slot->id, id, len) == 0)
-            {
-                rc = usherd_rest_slot(f, slot);
-                break;
-            }
+        slot = usherd_flush_slot(f, id, len);
+        slot->registered = usherd_now();
+
+        if (slot->held && slot->loaded) {
+            aside++;
+            rc = usherd_rest_slot(f, slot);
         }
     }
 
+    usherd_set(flush_slots_aside, aside);
     usherd_reply_free(reply);
 
     return rc;
@@ -131,14 +157,14 @@ usherd_rest_slot(usherd_flush_t *f, usherd_slot_t *slot)
     int             rc;
     usherd_entry_t  first, last;
 
-    memset(&first, 0, sizeof(usherd_entry_t));
-
     rc = usherd_rest_peek(f, slot, "XREVRANGE %s%s + - COUNT 1",
                           USHERD_REST_PREFIX, &last);
 
     if (rc < 0) {
-        return rc;
+        return rc == USHERD_LOST ? rc : USHERD_OK;
     }
+
+    /* not before: whoever sends again deletes what was added */
 
     if (rc == 0 || last.end <= slot->position) {
         return usherd_rest_done(f, slot);
@@ -153,24 +179,25 @@ usherd_rest_slot(usherd_flush_t *f, usherd_slot_t *slot)
     rc = usherd_rest_peek(f, slot, "XRANGE %s%s - + COUNT 1",
                           USHERD_REST_PREFIX, &first);
     if (rc < 0) {
-        return rc;
+        return rc == USHERD_LOST ? rc : USHERD_OK;
     }
 
     if (first.from > slot->position) {
 
-        if (slot->state == USHERD_SLOT_LIVE) {
+        /* live: the operator has not skipped as far as that */
 
-            /* the operator has not skipped as far as that */
-
-            return USHERD_OK;
+        if (slot->state == USHERD_SLOT_ENDED) {
+            rc = usherd_rest_live(f, slot, first.from);
         }
 
-        rc = usherd_rest_live(f, slot, first.from);
-
-        if (rc != USHERD_OK) {
-            return rc == USHERD_LOST ? rc : USHERD_OK;
-        }
+        return rc == USHERD_LOST ? rc : USHERD_OK;
     }
+
+    if (usherd_now() < slot->rest_at) {
+        return USHERD_OK;
+    }
+
+    slot->rest_at = usherd_now() + USHERD_REST_AGAIN;
 
     return usherd_rest_add(f, slot);
 }
@@ -209,7 +236,8 @@ usherd_rest_live(usherd_flush_t *f, usherd_slot_t *slot, uint64_t from)
 
 /*
  * The first or last entry of a stream, as far as it can be read: what cannot
- * is judged when it comes up in the stream.  1, or 0: there is none.
+ * is judged when it comes up in the stream, and is not passed before.  1, or
+ * 0: there is none, or USHERD_ERROR: Redis does not tell.
  */
 
 static int
@@ -225,15 +253,44 @@ usherd_rest_peek(usherd_flush_t *f, usherd_slot_t *slot, const char *command,
         return USHERD_LOST;
     }
 
+    if (usherd_reply_type(reply) == USHERD_REPLY_ERROR) {
+        usherd_rest_refused(slot, reply);
+        usherd_reply_free(reply);
+        return USHERD_ERROR;
+    }
+
     n = usherd_reply_count(reply);
 
-    if (n > 0) {
-        (void) usherd_flush_parse(usherd_reply_at(reply, 0), entry);
+    memset(entry, 0, sizeof(usherd_entry_t));
+
+    if (n > 0
+        && usherd_flush_parse(usherd_reply_at(reply, 0), entry) != NULL)
+    {
+        entry->from = 0;
+        entry->end = UINT64_MAX;
     }
 
     usherd_reply_free(reply);
 
     return n > 0;
+}
+
+
+/* Said once, until it goes on. */
+
+static void
+usherd_rest_refused(usherd_slot_t *slot, usherd_reply_t *reply)
+{
+    if (slot->rest_said) {
+        return;
+    }
+
+    slot->rest_said = 1;
+
+    usherd_log(USHERD_LOG_ERROR, "slot %s: its stream cannot be put aside, or "
+               "what was cannot be added or go; trying again, redis-users.conf "
+               "has the rights it needs: %s", slot->id,
+               usherd_reply_text(reply, NULL));
 }
 
 
@@ -262,7 +319,11 @@ usherd_rest_add(usherd_flush_t *f, usherd_slot_t *slot)
         rc = USHERD_OK;
         n = 0;
 
-        if (usherd_reply_count(reply) == 1) {
+        if (usherd_reply_type(reply) == USHERD_REPLY_ERROR) {
+            usherd_rest_refused(slot, reply);
+            rc = USHERD_ERROR;
+
+        } else if (usherd_reply_count(reply) == 1) {
             list = usherd_reply_at(usherd_reply_at(reply, 0), 1);
             n = usherd_reply_count(list);
 
@@ -292,7 +353,7 @@ usherd_rest_add(usherd_flush_t *f, usherd_slot_t *slot)
     usherd_log(USHERD_LOG_INFO, "slot %s: what was put aside of its stream is "
                "there again", slot->id);
 
-    return usherd_rest_done(f, slot);
+    return USHERD_OK;
 }
 
 
@@ -351,15 +412,8 @@ usherd_rest_entry(usherd_flush_t *f, usherd_slot_t *slot,
         text = usherd_reply_text(reply, NULL);
 
         if (strncmp(text, "ERR The ID", 10) != 0) {
+            usherd_rest_refused(slot, reply);
             rc = USHERD_ERROR;
-
-            if (!slot->rest_said) {
-                usherd_log(USHERD_LOG_ERROR, "slot %s: what was put aside of "
-                           "its stream cannot be added: %s; trying again",
-                           slot->id, text);
-            }
-
-            slot->rest_said = 1;
         }
     }
 
@@ -407,8 +461,7 @@ usherd_rest_run(usherd_slot_t *slot, usherd_reply_t *reply)
         /* the stream may be gone meanwhile */
 
         if (strncmp(text, "ERR no such key", 15) != 0) {
-            usherd_log(USHERD_LOG_ERROR, "slot %s: its stream cannot be put "
-                       "aside, or what was cannot go: %s", slot->id, text);
+            usherd_rest_refused(slot, reply);
         }
     }
 

@@ -28,8 +28,6 @@
 
 static void usherd_flush_seen(usherd_flush_t *f, const char *id,
     const char *json, size_t len);
-static usherd_slot_t *usherd_flush_slot(usherd_flush_t *f, const char *id,
-    size_t len);
 static int usherd_flush_forget(usherd_flush_t *f);
 static int usherd_flush_answers(usherd_flush_t *f, unsigned n);
 static int usherd_flush_share(usherd_flush_t *f, unsigned *share);
@@ -126,9 +124,7 @@ usherd_flush_seen(usherd_flush_t *f, const char *id, const char *json,
 }
 
 
-/* Found or made. */
-
-static usherd_slot_t *
+usherd_slot_t *
 usherd_flush_slot(usherd_flush_t *f, const char *id, size_t len)
 {
     size_t          room;

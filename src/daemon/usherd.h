@@ -149,6 +149,7 @@ void usherd_log(int level, const char *fmt, ...)
     _(flush_slots, "Slots this process holds.")                               \
     _(flush_slots_forked, "Held slots in state forked, not accepted.")        \
     _(flush_slots_stopped, "Held slots in state stopped.")                    \
+    _(flush_slots_aside, "Held slots of which a stream was put aside.")       \
     _(flush_slots_silent, "Live slots not announced for an hour.")            \
     _(flush_lag_ms, "Age of what may not be stored yet, msec.")               \
     _(flush_backlog, "1: the last read filled a whole batch.")                \
