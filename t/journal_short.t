@@ -82,6 +82,7 @@ is(entries("usher:rest:$slot"), 5, 'what only Redis has is there');
 
 # usherd may die, and the edge retire the slot, before anybody looks
 
+$t->stop('nginx');
 $t->redis_cli('hdel', 'usher:slots', $slot);
 $t->kill9('usherd');
 $t->start('usherd');

@@ -168,6 +168,15 @@ sub nginx_start {
     die "nginx does not start:\n", $self->slurp("$dir/out.log"),
         $self->slurp("$dir/error.log"), "\n" unless alive($pid);
 
+    # all of its workers, for whoever tells them apart
+
+    my $conf = $self->slurp("$dir/nginx.conf");
+    my ($n) = $conf =~ /^\s*worker_processes\s+(\d+)/m;
+
+    sleep_until(sub {
+        $n <= grep { command_of($_) =~ /^nginx: worker process/ } children($pid)
+    }, 5) if $n && $conf !~ /master_process\s+off/;
+
     return $pid;
 }
 
