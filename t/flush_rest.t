@@ -59,7 +59,9 @@ my $middle = $to + 1 + index substr($slot->{bytes}, $to), "\n";
 $slot->takeup($from, to => $middle);
 $t->wait_for(sub { $slot->stored($middle) }, 'the edge sends again');
 sleep 2;
-ok(rest($slot), 'nothing is added while it sends');
+is($slot->redis->exists($slot->key) && $slot->redis->xlen($slot->key), 0,
+   'nothing is added while it sends');
+ok(rest($slot), 'it is there');
 $slot->ship;
 $t->wait_for(sub { $slot->stored }, 'to its end');
 $t->wait_for(sub { !rest($slot) }, 'then the rest goes');
@@ -85,6 +87,19 @@ $t->wait_for(sub { $short->stored }, 'skipped as well', 20);
 is($short->once, '', 'each event is one row');
 $t->wait_for(sub { !rest($skipped) && !$slot->redis->scard('usher:rest') },
              'nothing is left aside');
+
+# who sends stops in its midst, and says no end
+
+my $half = Usher::Slot->new($t);
+my ($begin, $above) = gap($half);
+
+$t->wait_for(sub { rest($half) }, 'put aside', 20);
+$half->takeup($begin, to => $above + 1 + index substr($half->{bytes}, $above),
+              "\n");
+$t->wait_for(sub { $half->stored($half->{shipped}) }, 'a part is sent');
+$t->wait_for(sub { $half->stored }, 'the rest is added in a while', 20);
+is($half->once, '', 'each event is one row');
+$t->wait_for(sub { !rest($half) }, 'and goes');
 
 # what Redis does not tell is no reason to delete
 

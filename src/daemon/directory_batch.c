@@ -351,7 +351,13 @@ usherd_directory_project(usherd_directory_t *d, const char *version,
         }
     }
 
-    return usherd_directory_done(d, change);
+    rc = usherd_directory_done(d, change);
+
+    if (rc == USHERD_OK) {
+        d->change = change;
+    }
+
+    return rc;
 }
 
 

@@ -37,6 +37,7 @@
 static int usherd_rest_slot(usherd_flush_t *f, usherd_slot_t *slot);
 static int usherd_rest_live(usherd_flush_t *f, usherd_slot_t *slot,
     uint64_t from);
+static int usherd_rest_again(usherd_flush_t *f, usherd_slot_t *slot);
 static int usherd_rest_peek(usherd_flush_t *f, usherd_slot_t *slot,
     const char *command, const char *prefix, usherd_entry_t *entry);
 static void usherd_rest_refused(usherd_slot_t *slot, usherd_reply_t *reply);
@@ -170,9 +171,7 @@ usherd_rest_slot(usherd_flush_t *f, usherd_slot_t *slot)
         return usherd_rest_done(f, slot);
     }
 
-    if (slot->state != USHERD_SLOT_ENDED
-        && (slot->state != USHERD_SLOT_LIVE || !slot->rechain))
-    {
+    if (slot->state != USHERD_SLOT_ENDED && slot->state != USHERD_SLOT_LIVE) {
         return USHERD_OK;
     }
 
@@ -193,11 +192,57 @@ usherd_rest_slot(usherd_flush_t *f, usherd_slot_t *slot)
         return rc == USHERD_LOST ? rc : USHERD_OK;
     }
 
-    if (usherd_now() < slot->rest_at) {
+    return usherd_rest_again(f, slot);
+}
+
+
+/*
+ * All that lies before it is stored.  Where the slot lives nothing tells that
+ * its edge has done, but that nothing has been in the stream for a while: a
+ * part may have been added and stored before.
+ */
+
+static int
+usherd_rest_again(usherd_flush_t *f, usherd_slot_t *slot)
+{
+    int             rc;
+    uint64_t        now;
+    usherd_entry_t  last;
+
+    now = usherd_now();
+
+    if (slot->state == USHERD_SLOT_LIVE) {
+
+        rc = usherd_rest_peek(f, slot, "XREVRANGE %s%s + - COUNT 1",
+                              USHER_STREAM_PREFIX, &last);
+        if (rc < 0) {
+            return rc == USHERD_LOST ? rc : USHERD_OK;
+        }
+
+        if (rc == 1 && last.end > slot->position) {
+            slot->rest_at = now + USHERD_REST_AGAIN;
+            return USHERD_OK;
+        }
+
+        if (slot->rest_at == 0 && !slot->rechain) {
+            slot->rest_at = now + USHERD_REST_AGAIN;
+        }
+    }
+
+    if (now < slot->rest_at) {
         return USHERD_OK;
     }
 
-    slot->rest_at = usherd_now() + USHERD_REST_AGAIN;
+    if (slot->state == USHERD_SLOT_LIVE) {
+
+        /* an empty stream refuses what is below its last id */
+
+        rc = usherd_rest_run(slot, usherd_redis_format(f->redis, "DEL "
+                                       USHER_STREAM_PREFIX "%s", slot->id));
+        if (rc != USHERD_OK) {
+            return rc == USHERD_LOST ? rc : USHERD_OK;
+        }
+    }
 
     return usherd_rest_add(f, slot);
 }
@@ -267,7 +312,10 @@ usherd_rest_peek(usherd_flush_t *f, usherd_slot_t *slot, const char *command,
         && usherd_flush_parse(usherd_reply_at(reply, 0), entry) != NULL)
     {
         entry->from = 0;
-        entry->end = UINT64_MAX;
+
+        if (entry->end == 0) {
+            entry->end = UINT64_MAX;
+        }
     }
 
     usherd_reply_free(reply);
@@ -352,6 +400,9 @@ usherd_rest_add(usherd_flush_t *f, usherd_slot_t *slot)
 
     usherd_log(USHERD_LOG_INFO, "slot %s: what was put aside of its stream is "
                "there again", slot->id);
+
+    slot->rest_said = 0;
+    slot->rest_at = usherd_now() + USHERD_REST_AGAIN;
 
     return USHERD_OK;
 }
