@@ -113,6 +113,10 @@ sleep 1;
 ok(rest($hidden), 'and it is there');
 $t->redis_cli('acl', 'setuser', 'default', '+xrevrange');
 is(scalar(() = $t->log_of('usherd') =~ /NOPERM/g), 1, 'said once');
+$t->redis_cli('acl', 'setuser', 'default', '-smembers');
+$t->wait_for(sub { $t->log_of('usherd') =~ /refuses usher:rest: NOPERM/ },
+             'nor the set of them: said');
+$t->redis_cli('acl', 'setuser', 'default', '+smembers');
 $t->wait_for(sub { $t->metrics =~ /^usherd_flush_slots_aside\S* 1$/m },
              'one is aside');
 

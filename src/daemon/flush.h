@@ -221,6 +221,7 @@ typedef struct {
     uint64_t                   silent;       /* slots, when last looked at */
     uint64_t                   backoff;      /* msec, after trouble */
     unsigned                   failing:1;    /* already said so */
+    unsigned                   rests_refused:1;  /* said: usher:rest is */
     unsigned                   refused:1;    /* an acknowledgement was */
     unsigned                   wrong_names;  /* fields that are no slots */
 } usherd_flush_t;

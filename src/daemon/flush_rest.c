@@ -31,7 +31,7 @@
 #define USHERD_REST         "usher:rest"       /* set of slots */
 #define USHERD_REST_PREFIX  "usher:rest:"      /* + slot: a stream */
 #define USHERD_REST_STEP    16                 /* entries in one reply */
-#define USHERD_REST_AGAIN   5000               /* msec until it is added again */
+#define USHERD_REST_AGAIN   5000               /* msec between two adds */
 
 
 static int usherd_rest_slot(usherd_flush_t *f, usherd_slot_t *slot);
@@ -125,6 +125,22 @@ usherd_flush_rests(usherd_flush_t *f)
     if (reply == NULL) {
         return USHERD_LOST;
     }
+
+    if (usherd_reply_type(reply) == USHERD_REPLY_ERROR) {
+
+        if (!f->rests_refused) {
+            usherd_log(USHERD_LOG_ERROR, "Redis refuses " USHERD_REST ": %s; "
+                       "what was put aside waits, redis-users.conf has the "
+                       "rights it needs", usherd_reply_text(reply, NULL));
+        }
+
+        f->rests_refused = 1;
+        usherd_reply_free(reply);
+
+        return USHERD_OK;
+    }
+
+    f->rests_refused = 0;
 
     rc = USHERD_OK;
     aside = 0;
