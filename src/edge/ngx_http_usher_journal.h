@@ -15,6 +15,7 @@
  *     _journal_slot.c     the own slot: creation, seals, switch of segments
  *     _journal_segment.c  files of segments, in threads: spare, recycling
  *     _journal_sync.c     group sync and the requests that wait for it
+ *     _journal_task.c     work for threads
  *     _journal_read.c     lines and holes of older segments, in threads
  *     _journal_scan.c     slots without owner, in threads
  *     _journal_adopt.c    their adoption and retirement
@@ -436,6 +437,9 @@ ngx_http_usher_journal_t *ngx_http_usher_journal_get(void);
 void ngx_http_usher_journal_trouble(ngx_http_usher_journal_t *j,
     ngx_err_t err, const char *what);
 void ngx_http_usher_journal_well(ngx_http_usher_journal_t *j);
+
+/* _journal_task.c */
+void ngx_http_usher_task_init(void);
 ngx_int_t ngx_http_usher_task_post(ngx_http_usher_journal_t *j,
     ngx_http_usher_task_t *t, ngx_http_usher_slot_t *s,
     void (*work)(void *data, ngx_log_t *log), void (*done)(void *self));

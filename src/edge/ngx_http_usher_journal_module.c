@@ -26,7 +26,6 @@ static void ngx_http_usher_journal_close(ngx_http_usher_journal_t *j);
 static void ngx_http_usher_journal_figures(ngx_http_usher_journal_t *j);
 static void ngx_http_usher_journal_measure(ngx_http_usher_journal_t *j);
 static void ngx_http_usher_journal_idle(ngx_event_t *ev);
-static void ngx_http_usher_task_done(ngx_event_t *ev);
 
 static void *ngx_http_usher_journal_create_main_conf(ngx_conf_t *cf);
 static char *ngx_http_usher_journal_init_main_conf(ngx_conf_t *cf,
@@ -218,6 +217,7 @@ ngx_http_usher_journal_create(ngx_http_usher_journal_conf_t *jcf)
     /* threads ask for it, too: it is read before there are any */
 
     (void) ngx_http_usher_boot();
+    ngx_http_usher_task_init();
 
     if (ngx_http_usher_ship_init(j) != NGX_OK) {
         ngx_log_error(NGX_LOG_ALERT, ngx_cycle->log, 0,
@@ -412,73 +412,6 @@ ngx_http_usher_journal_well(ngx_http_usher_journal_t *j)
 
     ngx_log_error(NGX_LOG_WARN, ngx_cycle->log, 0,
                   "usher journal \"%V\" has room again", &j->conf->path);
-}
-
-
-/* Posts work to the thread pool; done() is called on the loop. */
-
-ngx_int_t
-ngx_http_usher_task_post(ngx_http_usher_journal_t *j,
-    ngx_http_usher_task_t *t, ngx_http_usher_slot_t *s,
-    void (*work)(void *data, ngx_log_t *log), void (*done)(void *self))
-{
-#if (NGX_THREADS)
-
-    t->journal = j;
-    t->slot = s;
-    t->done = done;
-    t->finished = 0;
-    t->task.ctx = t;
-    t->task.handler = work;
-    t->task.event.data = t;
-    t->task.event.handler = ngx_http_usher_task_done;
-
-    if (ngx_thread_task_post(j->conf->pool, &t->task) == NGX_OK) {
-        t->active = 1;
-
-        if (s != NULL) {
-            s->refs++;
-        }
-
-        return NGX_OK;
-    }
-
-#endif
-
-    return NGX_ERROR;
-}
-
-
-static void
-ngx_http_usher_task_done(ngx_event_t *ev)
-{
-    ngx_http_usher_task_t  *t = ev->data;
-
-    ngx_uint_t              left;
-    ngx_http_usher_slot_t  *s;
-
-    s = t->slot;
-    left = t->left;
-
-    if (t->active) {
-        t->active = 0;
-        t->done(t);
-
-    } else if (!t->journal->closing) {
-
-        /* a switch could not wait for this: have the next made */
-
-        ngx_http_usher_slot_spare(t->journal);
-    }
-
-    if (s != NULL) {
-        s->refs--;
-        ngx_http_usher_slot_release(s);
-    }
-
-    if (left) {
-        ngx_free(t);
-    }
 }
 
 
