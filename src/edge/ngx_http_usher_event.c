@@ -41,6 +41,8 @@ static u_char *ngx_http_usher_event_duration(ngx_http_request_t *r,
     u_char *p);
 static u_char *ngx_http_usher_event_client(ngx_http_request_t *r, u_char *p,
     unsigned *flags);
+static u_char *ngx_http_usher_event_protocol(ngx_http_request_t *r, u_char *p,
+    unsigned *flags);
 
 
 ngx_int_t
@@ -197,8 +199,7 @@ ngx_http_usher_event_line(ngx_http_request_t *r, u_char *p,
     p = ngx_cpymem(p, word->data, word->len);
     *p++ = '\t';
 
-    p = usher_event_text(p, r->http_protocol.data, r->http_protocol.len,
-                         NGX_HTTP_USHER_PROTOCOL_MAX, &flags);
+    p = ngx_http_usher_event_protocol(r, p, &flags);
     *p++ = '\t';
 
     p = ngx_http_usher_decimal(p, flags);
@@ -307,8 +308,14 @@ ngx_http_usher_event_client(ngx_http_request_t *r, u_char *p,
 
     c = r->connection;
 
-    p = usher_event_text(p, r->method_name.data, r->method_name.len,
-                         USHER_REQUEST_METHOD_MAX, flags);
+    if (r->method == NGX_HTTP_GET) {
+        *p++ = 'G'; *p++ = 'E'; *p++ = 'T';
+
+    } else {
+        p = usher_event_text(p, r->method_name.data, r->method_name.len,
+                             USHER_REQUEST_METHOD_MAX, flags);
+    }
+
     *p++ = '\t';
 
     text = &r->headers_in.server;
@@ -348,6 +355,22 @@ ngx_http_usher_event_client(ngx_http_request_t *r, u_char *p,
     }
 
     return p;
+}
+
+
+/* Of eight bytes there is but "HTTP/", a digit, a point and a digit. */
+
+static u_char *
+ngx_http_usher_event_protocol(ngx_http_request_t *r, u_char *p,
+    unsigned *flags)
+{
+    if (r->http_protocol.len == 8) {
+        ngx_memcpy(p, r->http_protocol.data, 8);
+        return p + 8;
+    }
+
+    return usher_event_text(p, r->http_protocol.data, r->http_protocol.len,
+                            NGX_HTTP_USHER_PROTOCOL_MAX, flags);
 }
 
 

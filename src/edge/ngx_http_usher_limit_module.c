@@ -21,6 +21,7 @@
 
 typedef struct {
     ngx_array_t   limits;         /* ngx_http_usher_limit_t *; by name */
+    unsigned      early:1;        /* any use is */
 } ngx_http_usher_limit_main_conf_t;
 
 
@@ -263,11 +264,12 @@ ngx_http_usher_limit(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     ngx_http_usher_limit_conf_t *lcf = conf;
 
-    char                        *rv;
-    ngx_str_t                   *value;
-    ngx_uint_t                   i;
-    ngx_http_usher_limit_t       limit;
-    ngx_http_usher_limit_use_t  *use, *uses;
+    char                              *rv;
+    ngx_str_t                         *value;
+    ngx_uint_t                         i;
+    ngx_http_usher_limit_t             limit;
+    ngx_http_usher_limit_use_t        *use, *uses;
+    ngx_http_usher_limit_main_conf_t  *lmcf;
 
     value = cf->args->elts;
 
@@ -341,6 +343,9 @@ ngx_http_usher_limit(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     }
 
     lcf->early += use->early;
+
+    lmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_usher_limit_module);
+    lmcf->early |= use->early;
 
     ngx_http_usher_needs_zone(cf, &value[0]);
 
@@ -739,17 +744,21 @@ ngx_http_usher_limit_merge_conf(ngx_conf_t *cf, void *parent, void *child)
 static ngx_int_t
 ngx_http_usher_limit_init(ngx_conf_t *cf)
 {
-    ngx_http_handler_pt        *h;
-    ngx_http_core_main_conf_t  *cmcf;
+    ngx_http_handler_pt               *h;
+    ngx_http_core_main_conf_t         *cmcf;
+    ngx_http_usher_limit_main_conf_t  *lmcf;
 
     cmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_core_module);
+    lmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_usher_limit_module);
 
-    h = ngx_array_push(&cmcf->phases[NGX_HTTP_PREACCESS_PHASE].handlers);
-    if (h == NULL) {
-        return NGX_ERROR;
+    if (lmcf->early) {
+        h = ngx_array_push(&cmcf->phases[NGX_HTTP_PREACCESS_PHASE].handlers);
+        if (h == NULL) {
+            return NGX_ERROR;
+        }
+
+        *h = ngx_http_usher_limit_early_handler;
     }
-
-    *h = ngx_http_usher_limit_early_handler;
 
     h = ngx_array_push(&cmcf->phases[NGX_HTTP_PRECONTENT_PHASE].handlers);
     if (h == NULL) {
