@@ -3,18 +3,24 @@ package Measure;
 # The parts of util/bench.
 
 use v5.36;
+use utf8;
 
 use JSON::PP qw(decode_json);
 use IO::Socket::INET;
-use List::Util qw(shuffle);
+use IPC::Open2;
+use List::Util qw(max shuffle sum);
 use POSIX qw(ceil strftime);
 use Time::HiRes qw(sleep time);
 
 use Contest;
 use Feed;
+use Probe;
 use Usher::Test::Process qw(spawn);
 use Usher::World;
 use Ushers;
+
+our $WARM = 4;     # pieces before those that count
+our $ANEW = 5;     # rounds after which all are started anew
 
 my @CPU = (
     [ plain => 'plain nginx' ],
@@ -40,7 +46,7 @@ sub new ($class, %opt) {
 sub world ($self) {
     $self->aside;
 
-    my $t = Usher::World->new;
+    my $t = $self->{t} = Usher::World->new;
 
     $self->{sent} = {};
     $self->{load} = $t->dir . '/bin/load';
@@ -60,6 +66,7 @@ sub load_command ($self, $server, %opt) {
         $opt{keys} ? ('-k', $opt{keys}) : (),
         $opt{in_order} ? '-o' : (),
         $opt{polls} ? '-p' : (),
+        $opt{lines} ? '-l' : (),
         $opt{rate} ? ('-r', $opt{rate}) : (),
         '-s', int rand 1e9, @headers, $server->{port}, $Contest::PATH);
 }
@@ -71,7 +78,12 @@ sub load ($self, $server, %opt) {
     my $line = <$pipe> // '';
     close $pipe or die "load failed on $server->{name}\n";
 
-    my $result = decode_json($line);
+    return $self->result($server, $line, %opt);
+}
+
+
+sub result ($self, $server, $line, %opt) {
+    my $result = decode_json($line // die "load failed on $server->{name}\n");
 
     $self->{sent}{ $server->{name} } += $result->{requests};
 
@@ -83,56 +95,127 @@ sub load ($self, $server, %opt) {
 }
 
 
-# One round of all contestants, in random order: microseconds of CPU per
-# request of each.  After each there is a pause, in which its last rows are
-# stored, so that no other has them beside it.  All clocks are read when all
-# have run, so that whatever a worker does on account of its requests in pauses
-# (ship, sync) is counted as well.  opt: name => what load() is to be given.
+# A turn of one contestant: pieces of load one upon the other, as of a worker
+# that is busy all the time: it ships and syncs meanwhile, and has done so when
+# the first piece begins.  [microseconds of CPU per request, the slower of the
+# probes before and after] of each piece.
 
-sub round ($self, $contest, $servers, %opt) {
-    my (%us, %requests);
+sub turn ($self, $contest, $server, %load) {
+    my $probe = $self->{probe};
+    my $feed = $server->{feed} && $server->{feed}->start($server->{seconds});
+    my $pid = open2(my $from, my $to, $self->load_command($server, %load,
+        lines => 1));
+    my $start = time;
+    my $before = 0;
+    my $cpu;
+    my @pieces;
 
-    for my $name (shuffle keys %$servers) {
-        my $server = $servers->{$name};
-        my $pid = $server->{feed} && $server->{feed}->start($server->{seconds});
-        my $start = time;
-        my $result = $self->load($server, %{ $opt{$name} });
+    $to->autoflush(1);
 
-        $server->{seconds} = time - $start;
-        $requests{$name} = $result->{requests};
-        waitpid($pid, 0) == $pid && $? == 0 or die "Redis refused rows\n"
-            if $pid;
-        sleep 0.2;
+    for my $piece (-$WARM .. $self->{pieces} - 1) {
+
+        if ($piece == 0) {
+            $probe->await_quiet(2);
+            $before = $probe->ms;
+        }
+
+        $cpu = $contest->cpu($server->{worker});
+        print $to "\n";
+        $self->result($server, scalar <$from>);
+        $cpu = $contest->cpu($server->{worker}) - $cpu;
+
+        next if $piece < 0;
+
+        my $after = $probe->ms;
+
+        push @pieces, [ $cpu / $self->{requests}, max($before, $after) ];
+        $before = $after;
     }
 
-    for my $name (keys %$servers) {
-        my $server = $servers->{$name};
-        my $cpu = $contest->cpu($server->{worker});
+    close $to;
+    waitpid $pid, 0;
+    $server->{seconds} = time - $start;
+    waitpid($feed, 0) == $feed && $? == 0 or die "Redis refused rows\n"
+        if $feed;
 
-        $us{$name} = ($cpu - $server->{cpu}) / $requests{$name};
-        $server->{cpu} = $cpu;
-    }
-
-    return \%us;
+    return @pieces;
 }
 
 
-# All rounds: name => microseconds, round by round.
+# All turns, in random order.  After each there is a pause, in which its last
+# rows are stored, so that no other has them beside it.  Now and then all are
+# started anew: where a process and its pages come to lie makes a difference
+# of its own.  opt: name => what load() is to be given.
 
 sub rounds ($self, $contest, $servers, %opt) {
-    my %us;
+    my %pieces;
+
+    $self->{probe} = Probe->new($self->{here}, $self->{t}{dir});
+
+    for my $round (0 .. $self->{rounds} - 1) {
+        $self->anew($servers, %opt) if $round && $round % $ANEW == 0;
+
+        for my $name (shuffle keys %$servers) {
+            push @{ $pieces{$name} },
+                $self->turn($contest, $servers->{$name}, %{ $opt{$name} });
+            sleep 0.2;
+        }
+    }
+
+    $self->{probe}->stop;
+
+    return \%pieces;
+}
+
+
+sub anew ($self, $servers, %opt) {
+    my $t = $self->{t};
 
     for my $server (values %$servers) {
-        $server->{cpu} = $contest->cpu($server->{worker});
+        my $name = $server->{name};
+
+        $t->stop($name);
+        $t->start($name);
+        ($server->{worker}) = $t->workers($name);
+        $t->await("$name to know its key", sub {
+            $self->load($server, %{ $opt{$name} }, requests => 16, any => 1)
+                ->{status}{200};
+        });
     }
+}
 
-    for (1 .. $self->{rounds}) {
-        my $us = $self->round($contest, $servers, %opt);
 
-        push @{ $us{$_} }, $us->{$_} for keys %$us;
-    }
+# Of the pieces of a contestant: all, and those with the CPU to themselves.
+# Where the host took the CPU away in a piece it counts as time of the process:
+# such pieces, half as dear again as the median, are left out of the mean.
 
-    return \%us;
+sub figures ($self, $pieces) {
+    my $limit = $self->{probe}->limit;
+    my @all = map { $_->[0] } @$pieces;
+    my @quiet = map { $_->[0] } grep { $_->[1] <= $limit } @$pieces;
+
+    die "nothing was measured undisturbed: another machine, or more rounds\n"
+        if @quiet < 10;
+
+    my $limit_us = 1.5 * median(@quiet);
+
+    return { all => \@all, quiet => [ grep { $_ < $limit_us } @quiet ] };
+}
+
+
+# Microseconds of CPU in a second in which nobody asks.
+
+sub idle ($self, $contest, $servers) {
+    my %idle = map { $_ => $contest->cpu($servers->{$_}{worker}) }
+        keys %$servers;
+    my $start = time;
+
+    sleep 3;
+    $_ = -$_ for values %idle;
+    $idle{$_} += $contest->cpu($servers->{$_}{worker}) for keys %idle;
+    $_ /= time - $start for values %idle;
+
+    return \%idle;
 }
 
 
@@ -156,6 +239,20 @@ sub median (@values) {
     my $n = @sorted;
 
     return ($sorted[($n - 1) / 2] + $sorted[$n / 2]) / 2;
+}
+
+
+sub mean (@values) {
+    return sum(@values) / @values;
+}
+
+
+# The square of the standard error of the mean.
+
+sub doubt (@values) {
+    my $mean = mean(@values);
+
+    return sum(map { ($_ - $mean) ** 2 } @values) / (@values - 1) / @values;
 }
 
 
@@ -212,62 +309,74 @@ sub cpu ($self) {
     }
 
     if ($server{beside}) {
-        $server{beside}{feed} = Feed->new($t, requests => $self->{requests},
+        my $requests = $self->{requests} * ($self->{pieces} + $WARM);
+
+        $server{beside}{feed} = Feed->new($t, requests => $requests,
             rounds => $self->{rounds});
-        $server{beside}{seconds} = 0.2;
-        $self->{sent}{usher_journal} += $self->{rounds} * $self->{requests};
+        $server{beside}{seconds} = 0.5;
+        $self->{sent}{usher_journal} += $self->{rounds} * $requests;
     }
 
-    my $us = $self->rounds($contest, \%server,
+    my $idle = $self->idle($contest, \%server);
+    my $pieces = $self->rounds($contest, \%server,
         map { $_ => { key => $contest->{key}, polls => 1 } } keys %server);
 
     $usher->settled($self->{sent}{usher_journal}) if $server{usher_journal};
-    $self->cpu_table(\@names, $us);
+    $self->cpu_table(\@names, $pieces, $idle);
     $t->stop_all;
 }
 
 
-# Differences are taken round by round, against the plain nginx of the same
-# round: what the machine does to all of them drops out.
+# What comes in few pieces, as a sync does, is in their mean, not in their
+# median: differences are those of means.
 
-sub cpu_table ($self, $names, $us) {
-    my @plain = @{ $us->{plain} // die "plain must be among the names\n" };
+sub cpu_table ($self, $names, $pieces, $idle) {
+    my %of = map { $_ => $self->figures($pieces->{$_}) } keys %$pieces;
+    my $plain = $of{plain} // die "plain must be among the names\n";
 
     $self->heading('CPU time of the worker per request');
-    printf "%s. 1 KB file, keep-alive, one worker with a CPU of its own,\n"
-        . "%d rounds of %d requests each, alternating; median and middle half "
-        . "of the rounds.\n\n",
-        $self->machine, $self->{rounds}, $self->{requests};
-    print "| | us | middle half | over plain, us | middle half | ratio |\n",
-        "|---|---:|---:|---:|---:|---:|\n";
+    printf "%s. 1 KB file, keep-alive, one worker with a CPU of its own;\n"
+        . "%d rounds, alternating, of %d pieces of %d requests each. First the "
+        . "pieces in\nwhich nobody else was on the CPU's core, then all.\n\n",
+        $self->machine, $self->{rounds}, $self->{pieces}, $self->{requests};
+    print "| | us | middle half | over plain, us | ratio | pieces "
+        . "| all, us | middle half | over plain, us | idle, us/s |\n"
+        . "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n";
 
     for my $row (@$names) {
         my ($name, $text) = @$row;
-        my @own = @{ $us->{$name} };
-        my @over = map { $own[$_] - $plain[$_] } 0 .. $#own;
-        my @ratio = map { $own[$_] / $plain[$_] } 0 .. $#own;
+        my ($quiet, $all) = @{ $of{$name} }{qw(quiet all)};
 
-        printf "| %s | %.2f | %.2f to %.2f | %s | %s | %.2f |\n", $text,
-            median(@own), spread(@own),
-            $name eq 'plain' ? ('', '')
-                : (sprintf('%+.2f', median(@over)),
-                   sprintf('%+.2f to %+.2f', spread(@over))),
-            median(@ratio);
+        printf "| %s | %.2f | %.2f to %.2f | %s | %.2f | %d | %.2f "
+            . "| %.2f to %.2f | %s | %.0f |\n", $text, median(@$quiet),
+            spread(@$quiet), $name eq 'plain' ? ''
+                : difference($quiet, $plain->{quiet}),
+            mean(@$quiet) / mean(@{ $plain->{quiet} }), scalar(@$quiet),
+            median(@$all), spread(@$all), $name eq 'plain' ? ''
+                : sprintf('%+.2f', median(@$all) - median(@{ $plain->{all} })),
+            $idle->{$name};
     }
 
     print "\n";
-    $self->cpu_beside($us->{beside}, $us->{usher_journal}) if $us->{beside};
+    $self->cpu_beside($of{beside}, $of{usher_journal})
+        if $of{beside} && $of{usher_journal};
+}
+
+
+# With the standard error of the difference.
+
+sub difference ($one, $two) {
+    return sprintf '%+.2f ± %.2f', mean(@$one) - mean(@$two),
+        sqrt(doubt(@$one) + doubt(@$two));
 }
 
 
 # The same, against the plain nginx that had the same neighbours.
 
-sub cpu_beside ($self, $plain, $journal) {
-    my @over = map { $journal->[$_] - $plain->[$_] } 0 .. $#$plain;
-
+sub cpu_beside ($self, $beside, $journal) {
     printf "Auth, limit and journal over the plain nginx that has as many rows "
-        . "stored beside\nit: %+.2f us, middle half %+.2f to %+.2f.\n\n",
-        median(@over), spread(@over);
+        . "stored beside\nit: %s us.\n\n",
+        difference($journal->{quiet}, $beside->{quiet});
 }
 
 
@@ -280,7 +389,7 @@ sub keys ($self) {
     my $usher = Ushers->new(t => $t, contest => $contest);
     my @sizes = (1000, $self->{keys} // 1_000_000);
     my $zone = '8m';
-    my %server;
+    my (%server, $first);
 
     for my $n (@sizes) {
         $usher->many_keys($n, "$t->{dir}/keys$n.txt");
@@ -289,7 +398,7 @@ sub keys ($self) {
         $zone = $self->zone_for($t, $server{$n}, $sizes[1]);
     }
 
-    my $us = $self->rounds($contest, \%server,
+    my $pieces = $self->rounds($contest, \%server,
         map { $_ => { keys => "$t->{dir}/keys$_.txt", polls => 1 } } @sizes);
 
     $self->heading('CPU time per request by number of keys');
@@ -298,11 +407,11 @@ sub keys ($self) {
         . "\n|---:|---:|---:|---:|---:|---:|\n";
 
     for my $n (@sizes) {
-        my @ratio = map { $us->{$n}[$_] / $us->{ $sizes[0] }[$_] }
-            0 .. $#{ $us->{$n} };
+        my @own = @{ $self->figures($pieces->{$n})->{quiet} };
 
+        $first //= mean(@own);
         printf "| %d | %.2f | %.2f to %.2f | %.2f | %s |\n", $n,
-            median(@{ $us->{$n} }), spread(@{ $us->{$n} }), median(@ratio),
+            median(@own), spread(@own), mean(@own) / $first,
             $self->bytes_per_key($t, $server{$n});
     }
 

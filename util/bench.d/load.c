@@ -2,7 +2,7 @@
  * load.c - a load generator that counts exactly.
  *
  *     load [-c connections] [-n requests] [-r rate] [-H 'Name: value'] ...
- *          [-k file] [-o] [-p] [-s seed] port path
+ *          [-k file] [-o] [-p] [-l] [-s seed] port path
  *
  * Sends n requests over keep-alive connections, one at a time on each, and
  * prints one line of JSON: requests by status, seconds, and latency.  With
@@ -16,6 +16,9 @@
  * With -p it polls and never sleeps: who answers a process that sleeps pays
  * for waking it, which on a virtual machine takes longer than the answer, and
  * is paid or not as chance has it.
+ *
+ * With -l it sends n requests and prints a line for each line that it reads,
+ * over the same connections.
  */
 
 
@@ -58,6 +61,7 @@ static void load_connect(load_conn_t *c);
 static void load_send(load_conn_t *c, uint64_t due);
 static void load_read(load_conn_t *c);
 static int load_answer(load_conn_t *c);
+static void load_piece(void);
 static void load_run(void);
 static void load_report(double seconds);
 static int load_compare(const void *one, const void *two);
@@ -67,6 +71,7 @@ static int          load_ep;
 static int          load_port;
 static int          load_in_order;
 static int          load_polls;
+static int          load_lines;
 static unsigned     load_nconns = 16;
 static uint64_t     load_total = 10000;
 static uint64_t     load_sent;
@@ -90,12 +95,11 @@ main(int argc, char **argv)
     char      headers[6144];
     size_t    len;
     unsigned  i;
-    uint64_t  start;
 
     len = 0;
     headers[0] = '\0';
 
-    while ((opt = getopt(argc, argv, "c:n:r:H:k:ops:")) != -1) {
+    while ((opt = getopt(argc, argv, "c:n:r:H:k:opls:")) != -1) {
         switch (opt) {
         case 'c':
             load_nconns = (unsigned) strtoul(optarg, NULL, 10);
@@ -120,6 +124,9 @@ main(int argc, char **argv)
             break;
         case 'p':
             load_polls = 1;
+            break;
+        case 'l':
+            load_lines = 1;
             break;
         case 's':
             load_seed += strtoull(optarg, NULL, 10) * 2654435761ULL;
@@ -157,9 +164,14 @@ main(int argc, char **argv)
         load_connect(&load_conn[i]);
     }
 
-    start = load_now();
-    load_run();
-    load_report((double) (load_now() - start) / 1e9);
+    if (!load_lines) {
+        load_piece();
+        return 0;
+    }
+
+    while (fgets(headers, sizeof(headers), stdin) != NULL) {
+        load_piece();
+    }
 
     return 0;
 }
@@ -169,7 +181,7 @@ static void
 load_usage(void)
 {
     fprintf(stderr, "usage: load [-c connections] [-n requests] [-r rate] "
-            "[-H header] ... [-k keys] [-o] [-p] [-s seed] port path\n");
+            "[-H header] ... [-k keys] [-o] [-p] [-l] [-s seed] port path\n");
     exit(2);
 }
 
@@ -384,6 +396,22 @@ load_answer(load_conn_t *c)
 
 
 static void
+load_piece(void)
+{
+    uint64_t  start;
+
+    load_sent = 0;
+    load_done = 0;
+    load_reconnects = 0;
+    memset(load_status, 0, sizeof(load_status));
+
+    start = load_now();
+    load_run();
+    load_report((double) (load_now() - start) / 1e9);
+}
+
+
+static void
 load_run(void)
 {
     int                 i, n;
@@ -474,6 +502,7 @@ load_report(double seconds)
     printf("},\"us\":{\"p50\":%u,\"p90\":%u,\"p99\":%u,\"p999\":%u,"
            "\"max\":%u}}\n", load_us[n / 2], load_us[n * 9 / 10],
            load_us[n * 99 / 100], load_us[n * 999 / 1000], load_us[n - 1]);
+    fflush(stdout);
 }
 
 
