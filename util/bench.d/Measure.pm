@@ -20,7 +20,6 @@ use Usher::World;
 use Ushers;
 
 our $WARM = 4;     # pieces before those that count
-our $ANEW = 5;     # rounds after which all are started anew
 
 my @CPU = (
     [ plain => 'plain nginx' ],
@@ -143,17 +142,18 @@ sub turn ($self, $contest, $server, %load) {
 
 
 # All turns, in random order.  After each there is a pause, in which its last
-# rows are stored, so that no other has them beside it.  Now and then all are
-# started anew: where a process and its pages come to lie makes a difference
-# of its own.  opt: name => what load() is to be given.
+# rows are stored, so that no other has them beside it.  Every few rounds, if
+# any, all are started anew: where a process and its pages come to lie makes a
+# difference of its own.  opt: name => what load() is to be given.
 
-sub rounds ($self, $contest, $servers, %opt) {
+sub rounds ($self, $contest, $servers, $anew, %opt) {
     my %pieces;
 
     $self->{probe} = Probe->new($self->{here}, $self->{t}{dir});
 
     for my $round (0 .. $self->{rounds} - 1) {
-        $self->anew($servers, %opt) if $round && $round % $ANEW == 0;
+        $self->anew($servers, %opt)
+            if $anew && $round && $round % $anew == 0;
 
         for my $name (shuffle keys %$servers) {
             push @{ $pieces{$name} },
@@ -318,7 +318,7 @@ sub cpu ($self) {
     }
 
     my $idle = $self->idle($contest, \%server);
-    my $pieces = $self->rounds($contest, \%server,
+    my $pieces = $self->rounds($contest, \%server, 3,
         map { $_ => { key => $contest->{key}, polls => 1 } } keys %server);
 
     $usher->settled($self->{sent}{usher_journal}) if $server{usher_journal};
@@ -398,7 +398,7 @@ sub keys ($self) {
         $zone = $self->zone_for($t, $server{$n}, $sizes[1]);
     }
 
-    my $pieces = $self->rounds($contest, \%server,
+    my $pieces = $self->rounds($contest, \%server, 0,
         map { $_ => { keys => "$t->{dir}/keys$_.txt", polls => 1 } } @sizes);
 
     $self->heading('CPU time per request by number of keys');
