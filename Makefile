@@ -162,7 +162,7 @@ $(OUT)/static/Makefile: config $(OUT)/flags $(OUT)/sources
 	    --with-http_v2_module --with-http_realip_module \
 	    --with-http_auth_request_module --with-http_slice_module \
 	    --with-http_stub_status_module --with-http_addition_module \
-	    --add-module=$(TOP) > configure.log \
+	    --with-http_sub_module --add-module=$(TOP) > configure.log \
 	    || { tail -20 configure.log; rm -f $@; exit 1; }
 
 static: $(OUT)/static/Makefile
