@@ -413,10 +413,6 @@ usherd_directory_state(usherd_directory_t *d)
 int
 usherd_directory_rollback(usherd_directory_t *d, int rc)
 {
-    if (rc == USHERD_LOST) {
-        return USHERD_LOST;
-    }
-
     /* without a message it was Redis, which has been said */
 
     if (rc == USHERD_ERROR && usherd_pg_message(d->pg)[0] != '\0') {
@@ -424,6 +420,8 @@ usherd_directory_rollback(usherd_directory_t *d, int rc)
                    "%s %s", usherd_pg_sqlstate(d->pg),
                    usherd_pg_message(d->pg));
     }
+
+    /* where it is Redis that is lost, others need the row of state */
 
     if (usherd_pg_command(d->pg, "ROLLBACK") == USHERD_LOST) {
         return USHERD_LOST;

@@ -113,7 +113,7 @@ typedef struct {
 int usherd_directory_hold(usherd_directory_t *d);
 /* Reads the row of state under a lock, in a transaction that was begun. */
 int usherd_directory_state(usherd_directory_t *d);
-/* ROLLBACK; gives rc back, or USHERD_LOST. */
+/* ROLLBACK, whichever server failed; gives rc back, or USHERD_LOST. */
 int usherd_directory_rollback(usherd_directory_t *d, int rc);
 void usherd_directory_nonce(char nonce[USHERD_DIRECTORY_HEX]);
 /*

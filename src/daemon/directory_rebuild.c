@@ -346,6 +346,10 @@ usherd_directory_fill(usherd_directory_t *d, const char *kind,
 
     rc = usherd_pg_command(d->pg, sql);
 
+    if (rc != USHERD_OK) {
+        return usherd_directory_rollback(d, rc);
+    }
+
     while (rc == USHERD_OK) {
         rc = usherd_directory_hold(d);
 
@@ -361,13 +365,13 @@ usherd_directory_fill(usherd_directory_t *d, const char *kind,
         *written += n;
     }
 
-    if (rc != USHERD_LOST
-        && usherd_pg_command(d->pg, "CLOSE directory_ids") == USHERD_LOST)
-    {
+    /* also where it is Redis that is lost: the next rebuild opens it again */
+
+    if (usherd_pg_command(d->pg, "CLOSE directory_ids") == USHERD_LOST) {
         return USHERD_LOST;
     }
 
-    return rc == USHERD_ERROR ? usherd_directory_rollback(d, rc) : rc;
+    return rc;
 }
 
 
