@@ -64,6 +64,7 @@ $t->wait_for(sub { active() == 1000 && idle() }, 'then all are active');
 $t->restart('usherd');
 $t->ctl('org disable org=big');
 $t->wait_for(sub { active() == 0 }, 'and disabled');
-is(scalar(() = $t->log_of('usherd') =~ /new lineage/g), 2, 'no other lineage');
+is(scalar(() = $t->log_of('usherd') =~ /of lineage \w+ written/g), 2,
+   'no other lineage');
 
 done_testing();

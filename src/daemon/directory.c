@@ -45,6 +45,8 @@
 
 static int usherd_directory_session(usherd_directory_t *d);
 static int usherd_directory_greet(usherd_directory_t *d);
+static void usherd_directory_failed(usherd_directory_t *d);
+static void usherd_directory_passed(usherd_directory_t *d);
 static int usherd_directory_info(usherd_directory_t *d);
 static void usherd_directory_nameless(usherd_directory_t *d,
     const usherd_reply_t *reply);
@@ -100,6 +102,10 @@ usherd_directory(usherd_conf_t *conf)
         d->verified = 0;
 
         if (rc == USHERD_ERROR) {
+            usherd_directory_failed(d);
+        }
+
+        if (rc == USHERD_ERROR || rc == USHERD_DIRECTORY_REFUSED) {
             (void) usherd_wait(-1, USHERD_DIRECTORY_BEAT);
 
         } else if (rc == USHERD_DIRECTORY_DEPOSED) {
@@ -140,6 +146,10 @@ usherd_directory_session(usherd_directory_t *d)
             }
 
             d->beat_at = 0;
+
+            /* after a rebuild it is looked at once more */
+
+            continue;
         }
 
         rc = usherd_directory_drain(d, notified);
@@ -160,6 +170,8 @@ usherd_directory_session(usherd_directory_t *d)
         if (rc != USHERD_OK) {
             return rc;
         }
+
+        usherd_directory_passed(d);
 
         now = usherd_now();
         usherd_set(caught, now);
@@ -213,6 +225,34 @@ usherd_directory_greet(usherd_directory_t *d)
 }
 
 
+/* What PostgreSQL refused: once, until all passes or it is something else. */
+
+static void
+usherd_directory_failed(usherd_directory_t *d)
+{
+    if (strcmp(d->failed, usherd_pg_sqlstate(d->pg)) == 0) {
+        return;
+    }
+
+    snprintf(d->failed, sizeof(d->failed), "%s", usherd_pg_sqlstate(d->pg));
+
+    usherd_log(USHERD_LOG_ERROR, "a transaction of the directory failed, "
+               "trying again each second: %s %s", d->failed,
+               usherd_pg_message(d->pg));
+}
+
+
+static void
+usherd_directory_passed(usherd_directory_t *d)
+{
+    if (d->failed[0] != '\0') {
+        usherd_log(USHERD_LOG_INFO, "transactions of the directory pass "
+                   "again");
+        d->failed[0] = '\0';
+    }
+}
+
+
 /* Names the lease. */
 
 static int
@@ -235,7 +275,7 @@ usherd_directory_info(usherd_directory_t *d)
     if (id == NULL) {
         usherd_directory_nameless(d, reply);
         usherd_reply_free(reply);
-        return USHERD_ERROR;
+        return USHERD_DIRECTORY_REFUSED;
     }
 
     id += sizeof("run_id:") - 1;
@@ -394,7 +434,7 @@ usherd_directory_state(usherd_directory_t *d)
     if (usherd_pg_rows(result) != 1) {
         usherd_pg_free(result);
         usherd_log(USHERD_LOG_ERROR, "usher.directory_state has no row");
-        return USHERD_ERROR;
+        return USHERD_DIRECTORY_REFUSED;
     }
 
     for (i = 0; i < 3; i++) {
@@ -413,19 +453,36 @@ usherd_directory_state(usherd_directory_t *d)
 int
 usherd_directory_rollback(usherd_directory_t *d, int rc)
 {
-    /* without a message it was Redis, which has been said */
-
-    if (rc == USHERD_ERROR && usherd_pg_message(d->pg)[0] != '\0') {
-        usherd_log(USHERD_LOG_ERROR, "a transaction of the directory failed: "
-                   "%s %s", usherd_pg_sqlstate(d->pg),
-                   usherd_pg_message(d->pg));
-    }
-
     /* where it is Redis that is lost, others need the row of state */
 
     if (usherd_pg_command(d->pg, "ROLLBACK") == USHERD_LOST) {
         return USHERD_LOST;
     }
+
+    return rc;
+}
+
+
+int
+usherd_directory_seen(usherd_directory_t *d, usherd_reply_t **reply)
+{
+    int  rc;
+
+    *reply = usherd_redis_format(d->redis, "MGET %s %s %s", USHER_NONCE,
+                                 USHER_READY, USHERD_DIRECTORY_BUILDING);
+    if (*reply == NULL) {
+        return USHERD_LOST;
+    }
+
+    if (usherd_reply_count(*reply) == 3) {
+        usherd_script_taken(d, 1u << USHERD_COMMAND_MGET);
+        return USHERD_OK;
+    }
+
+    rc = usherd_script_refused(d, USHERD_COMMAND_MGET, *reply);
+
+    usherd_reply_free(*reply);
+    *reply = NULL;
 
     return rc;
 }
@@ -447,12 +504,22 @@ usherd_directory_nonce(char nonce[USHERD_DIRECTORY_HEX])
 const char *
 usherd_directory_known(usherd_directory_t *d, const char *text, size_t len)
 {
-    size_t  n;
+    char      *end;
+    size_t     n;
+    uint64_t   value;
 
     n = USHERD_DIRECTORY_HEX - 1;
 
-    if (len <= n || text[n] != ' '
-        || strtoull(text + n + 1, NULL, 10) < d->change)
+    if (len <= n + 1 || text[n] != ' ') {
+        return NULL;
+    }
+
+    /* as strict as the scripts are: what they refuse is not known */
+
+    value = strtoull(text + n + 1, &end, 10);
+
+    if (text[n + 1] < '0' || text[n + 1] > '9' || end != text + len
+        || value < d->change)
     {
         return NULL;
     }
@@ -589,6 +656,7 @@ usherd_directory_beat(usherd_directory_t *d)
         return rc;
     }
 
+    usherd_script_taken(d, 1u << USHERD_SCRIPT_BEAT);
     usherd_directory_lost(usherd_reply_at(reply, 0));
 
     rc = usherd_directory_bad(d, usherd_reply_at(reply, 1));
@@ -650,7 +718,7 @@ usherd_directory_bad(usherd_directory_t *d, const usherd_reply_t *reply)
                              "VALUES ($1, ARRAY[$2], false, false)",
                              2, values, NULL);
         if (rc != USHERD_OK) {
-            return usherd_directory_rollback(d, rc);
+            return rc;
         }
     }
 
@@ -663,29 +731,25 @@ usherd_directory_bad(usherd_directory_t *d, const usherd_reply_t *reply)
 static int
 usherd_directory_look(usherd_directory_t *d)
 {
-    int                    rc;
-    size_t                 nlen, rlen;
-    const char            *nonce, *ready;
-    usherd_reply_t        *reply;
+    int              rc;
+    size_t           nlen, rlen;
+    const char      *nonce, *ready;
+    usherd_reply_t  *reply;
 
-    reply = usherd_redis_format(d->redis, "MGET %s %s", USHER_NONCE,
-                                USHER_READY);
-    if (reply == NULL) {
-        return USHERD_LOST;
+    rc = usherd_directory_seen(d, &reply);
+
+    if (rc != USHERD_OK) {
+        return rc;
     }
 
-    rc = USHERD_DIRECTORY_LINEAGE;
+    nonce = usherd_reply_text(usherd_reply_at(reply, 0), &nlen);
+    ready = usherd_reply_text(usherd_reply_at(reply, 1), &rlen);
 
-    if (usherd_reply_count(reply) == 2) {
-        nonce = usherd_reply_text(usherd_reply_at(reply, 0), &nlen);
-        ready = usherd_reply_text(usherd_reply_at(reply, 1), &rlen);
-
-        if (rlen == USHERD_DIRECTORY_HEX - 1
-            && memcmp(ready, d->lineage, rlen) == 0
-            && usherd_directory_known(d, nonce, nlen) != NULL)
-        {
-            rc = USHERD_OK;
-        }
+    if (rlen != USHERD_DIRECTORY_HEX - 1
+        || memcmp(ready, d->lineage, rlen) != 0
+        || usherd_directory_known(d, nonce, nlen) == NULL)
+    {
+        rc = USHERD_DIRECTORY_LINEAGE;
     }
 
     usherd_reply_free(reply);

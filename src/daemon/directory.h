@@ -35,6 +35,7 @@ extern const char *const  usherd_directory_kinds[USHERD_DIRECTORY_NKINDS];
 /* Not errors of a server: the states of the two do not fit. */
 #define USHERD_DIRECTORY_LINEAGE   1        /* Redis is not what we left */
 #define USHERD_DIRECTORY_DEPOSED   2        /* another holds the lease */
+#define USHERD_DIRECTORY_REFUSED   3        /* by Redis, and it was said */
 
 
 /* A growing run of bytes. */
@@ -66,8 +67,20 @@ typedef enum {
     USHERD_SCRIPT_FILL,             /* ... writes records */
     USHERD_SCRIPT_READY,            /* ... is done */
     USHERD_SCRIPT_SWEEP,            /* which records are missing */
-    USHERD_NSCRIPTS
+    USHERD_NSCRIPTS,
+
+    /* commands that Redis may refuse as well */
+    USHERD_COMMAND_MGET = USHERD_NSCRIPTS,
+    USHERD_COMMAND_SCAN,
+    USHERD_COMMAND_UNLINK,
+    USHERD_COMMAND_LOAD
 } usherd_script_e;
+
+/* Those of a rebuild, as bits: taken when all of it is done. */
+#define USHERD_SCRIPTS_REBUILD                                                \
+    (1u << USHERD_SCRIPT_BEGIN | 1u << USHERD_SCRIPT_FILL                     \
+     | 1u << USHERD_SCRIPT_READY | 1u << USHERD_COMMAND_SCAN                  \
+     | 1u << USHERD_COMMAND_UNLINK)
 
 
 typedef struct {
@@ -87,7 +100,8 @@ typedef struct {
     unsigned                 length;            /* ids of its longest row */
     unsigned                 done;              /* of these in Redis */
     unsigned                 sweep_kind;        /* index, of the next page */
-    unsigned                 denied;            /* bits: scripts, said */
+    unsigned                 denied;            /* bits: usherd_script_e,
+                                                   said */
     unsigned                 writer:1;          /* holds the lease */
     unsigned                 urgent:1;          /* this batch is */
     unsigned                 unseen:1;          /* the one before it is not in
@@ -96,6 +110,9 @@ typedef struct {
     unsigned                 refused:1;         /* lease refusal was logged */
     unsigned                 evicts:1;          /* policy was logged */
     unsigned                 nameless:1;        /* no run_id, was logged */
+    unsigned                 renewing:1;        /* a lineage, was logged */
+    char                     failed[6];         /* SQLSTATE that was logged;
+                                                   "": all is well */
     char                     lease[96];         /* its name */
     char                     lineage[USHERD_DIRECTORY_HEX];
     char                     nonce[USHERD_DIRECTORY_HEX];
@@ -115,6 +132,11 @@ int usherd_directory_hold(usherd_directory_t *d);
 int usherd_directory_state(usherd_directory_t *d);
 /* ROLLBACK, whichever server failed; gives rc back, or USHERD_LOST. */
 int usherd_directory_rollback(usherd_directory_t *d, int rc);
+/*
+ * Reads nonce, ready and the lineage in the making.  USHERD_OK with the reply
+ * to free, USHERD_DIRECTORY_REFUSED or USHERD_LOST.
+ */
+int usherd_directory_seen(usherd_directory_t *d, usherd_reply_t **reply);
 void usherd_directory_nonce(char nonce[USHERD_DIRECTORY_HEX]);
 /*
  * The nonce that Redis has, out of the text of its key: d->nonce,
@@ -132,7 +154,7 @@ void usherd_directory_lost(const usherd_reply_t *lost);
 
 /*
  * Projects at most one batch of the outbox.  *more is set to 1 if there may
- * be another.  USHERD_OK, _ERROR, _LOST or _LINEAGE.
+ * be another.  USHERD_OK, _ERROR, _LOST, _LINEAGE or _REFUSED.
  */
 int usherd_directory_batch(usherd_directory_t *d, unsigned *more);
 
@@ -140,8 +162,9 @@ int usherd_directory_batch(usherd_directory_t *d, unsigned *more);
 /* ---- directory_rebuild.c --------------------------------------------- */
 
 /*
- * Compares Redis with PostgreSQL and, where they do not fit, begins a new
- * lineage and rebuilds.  USHERD_OK, _ERROR, _LOST or _DEPOSED.
+ * Compares Redis with PostgreSQL: sets d->verified or, where they do not fit,
+ * begins a new lineage and rebuilds.  USHERD_OK, _ERROR, _LOST, _DEPOSED or
+ * _REFUSED.
  */
 int usherd_directory_verify(usherd_directory_t *d);
 
@@ -166,10 +189,15 @@ void usherd_words_more(usherd_words_t *words, const char *data, size_t len);
 void usherd_script_start(usherd_directory_t *d, unsigned nkeys);
 /*
  * Calls it.  USHERD_OK with the reply to free; USHERD_DIRECTORY_LINEAGE if
- * the script said so; USHERD_ERROR (logged) or USHERD_LOST.
+ * the script said so; USHERD_DIRECTORY_REFUSED or USHERD_LOST.
  */
 int usherd_script_call(usherd_directory_t *d, usherd_script_e script,
     usherd_reply_t **reply);
+/* Redis refused it: says so once, until taken.  USHERD_DIRECTORY_REFUSED. */
+int usherd_script_refused(usherd_directory_t *d, usherd_script_e script,
+    const usherd_reply_t *reply);
+/* All that was to be done by these (bits) was. */
+void usherd_script_taken(usherd_directory_t *d, unsigned scripts);
 
 /* Adds the record's text {"v":..,"l":..,...}; record NULL: a tombstone. */
 void usherd_words_record(usherd_words_t *words, const char *version,

@@ -129,6 +129,7 @@ usherd_directory_batch(usherd_directory_t *d, unsigned *more)
     }
 
     memcpy(d->last_nonce, d->nonce, sizeof(d->nonce));
+    usherd_script_taken(d, 1u << USHERD_SCRIPT_PROJECT);
     usherd_count(directory_batches);
 
     return USHERD_OK;
@@ -242,13 +243,13 @@ usherd_directory_redis_nonce(usherd_directory_t *d)
     const char      *text, *known;
     usherd_reply_t  *reply;
 
-    reply = usherd_redis_format(d->redis, "GET %s", USHER_NONCE);
+    rc = usherd_directory_seen(d, &reply);
 
-    if (reply == NULL) {
-        return USHERD_LOST;
+    if (rc != USHERD_OK) {
+        return rc;
     }
 
-    text = usherd_reply_text(reply, &len);
+    text = usherd_reply_text(usherd_reply_at(reply, 0), &len);
     known = usherd_directory_known(d, text, len);
     rc = (known != NULL) ? USHERD_OK : USHERD_DIRECTORY_LINEAGE;
 

@@ -27,8 +27,11 @@
 #include "directory.h"
 
 
-static int usherd_directory_fits(usherd_directory_t *d, const char **why);
-static int usherd_directory_begin(usherd_directory_t *d, char version[24]);
+static int usherd_directory_compare(usherd_directory_t *d, char version[24]);
+static int usherd_directory_fits(usherd_directory_t *d,
+    const usherd_reply_t *reply, const char **why);
+static int usherd_directory_begin(usherd_directory_t *d, const char *why,
+    char version[24]);
 static int usherd_directory_rebuild(usherd_directory_t *d,
     const char *version);
 static int usherd_directory_clear(usherd_directory_t *d);
@@ -45,9 +48,39 @@ static int usherd_directory_ready(usherd_directory_t *d);
 int
 usherd_directory_verify(usherd_directory_t *d)
 {
-    int          rc;
-    char         version[24];
-    const char  *why = NULL;
+    int   rc;
+    char  version[24];
+
+    rc = usherd_directory_compare(d, version);
+
+    if (rc == USHERD_OK) {
+        d->verified = 1;
+        d->renewing = 0;
+
+    } else if (rc == USHERD_DIRECTORY_LINEAGE) {
+        rc = usherd_directory_rebuild(d, version);
+
+        if (rc == USHERD_DIRECTORY_LINEAGE) {
+
+            /* someone else began after us */
+
+            d->writer = 0;
+            rc = USHERD_DIRECTORY_DEPOSED;
+        }
+    }
+
+    return rc;
+}
+
+
+/* One transaction.  USHERD_DIRECTORY_LINEAGE: a new one was committed. */
+
+static int
+usherd_directory_compare(usherd_directory_t *d, char version[24])
+{
+    int              rc, fits;
+    const char      *why;
+    usherd_reply_t  *reply;
 
     rc = usherd_pg_command(d->pg, "BEGIN");
 
@@ -56,68 +89,31 @@ usherd_directory_verify(usherd_directory_t *d)
     }
 
     if (rc == USHERD_OK) {
-        rc = usherd_directory_fits(d, &why);
-    }
-
-    if (rc == USHERD_OK) {
-        d->verified = 1;
-        return usherd_directory_rollback(d, USHERD_OK);
-    }
-
-    if (rc == USHERD_DIRECTORY_LINEAGE) {
-        rc = usherd_directory_begin(d, version);
-
-        if (rc == USHERD_OK) {
-            rc = usherd_pg_command(d->pg, "COMMIT");
-        }
+        rc = usherd_directory_seen(d, &reply);
     }
 
     if (rc != USHERD_OK) {
         return usherd_directory_rollback(d, rc);
     }
 
-    usherd_log(USHERD_LOG_WARN, "a new lineage %s begins, since %s: all "
-               "records are written again", d->lineage, why);
+    fits = usherd_directory_fits(d, reply, &why);
 
-    rc = usherd_directory_rebuild(d, version);
+    usherd_reply_free(reply);
 
-    if (rc == USHERD_OK) {
-        d->verified = 1;
-        usherd_count(directory_rebuilds);
+    if (fits) {
+        return usherd_directory_rollback(d, USHERD_OK);
     }
 
-    if (rc == USHERD_DIRECTORY_LINEAGE) {
-
-        /* someone else began after us */
-
-        d->writer = 0;
-        return USHERD_DIRECTORY_DEPOSED;
-    }
-
-    return rc;
+    return usherd_directory_begin(d, why, version);
 }
 
 
 static int
-usherd_directory_fits(usherd_directory_t *d, const char **why)
+usherd_directory_fits(usherd_directory_t *d, const usherd_reply_t *reply,
+    const char **why)
 {
-    int              rc;
-    size_t           nlen, rlen;
-    const char      *nonce, *ready;
-    usherd_reply_t  *reply;
-
-    reply = usherd_redis_format(d->redis, "MGET %s %s", USHER_NONCE,
-                                USHER_READY);
-    if (reply == NULL) {
-        return USHERD_LOST;
-    }
-
-    if (usherd_reply_count(reply) != 2) {
-        usherd_reply_free(reply);
-        return USHERD_ERROR;
-    }
-
-    rc = USHERD_DIRECTORY_LINEAGE;
+    size_t       nlen, rlen;
+    const char  *nonce, *ready;
 
     nonce = usherd_reply_text(usherd_reply_at(reply, 0), &nlen);
     ready = usherd_reply_text(usherd_reply_at(reply, 1), &rlen);
@@ -137,30 +133,20 @@ usherd_directory_fits(usherd_directory_t *d, const char **why)
         *why = "Redis is not of the present lineage";
 
     } else {
-        rc = USHERD_OK;
+        return 1;
     }
 
-    usherd_reply_free(reply);
-
-    return rc;
+    return 0;
 }
 
 
 static int
-usherd_directory_begin(usherd_directory_t *d, char version[24])
+usherd_directory_begin(usherd_directory_t *d, const char *why,
+    char version[24])
 {
     int                  rc;
     const char          *values[2];
     usherd_pg_result_t  *result;
-
-    rc = usherd_pg_query(d->pg, "SELECT nextval('usher.directory_version')",
-                         0, NULL, &result);
-    if (rc != USHERD_OK) {
-        return rc;
-    }
-
-    snprintf(version, 24, "%s", usherd_pg_value(result, 0, 0));
-    usherd_pg_free(result);
 
     usherd_directory_nonce(d->lineage);
     usherd_directory_nonce(d->nonce);
@@ -170,9 +156,32 @@ usherd_directory_begin(usherd_directory_t *d, char version[24])
     values[0] = d->lineage;
     values[1] = d->nonce;
 
-    return usherd_pg_query(d->pg, "UPDATE usher.directory_state "
-                           "SET lineage = $1, nonce = $2, last_nonce = $2, "
-                           "change_id = 0", 2, values, NULL);
+    rc = usherd_pg_query(d->pg, "UPDATE usher.directory_state "
+                         "SET lineage = $1, nonce = $2, last_nonce = $2, "
+                         "change_id = 0 "
+                         "RETURNING nextval('usher.directory_version')",
+                         2, values, &result);
+
+    if (rc == USHERD_OK) {
+        snprintf(version, 24, "%s", usherd_pg_value(result, 0, 0));
+        usherd_pg_free(result);
+
+        rc = usherd_pg_command(d->pg, "COMMIT");
+    }
+
+    if (rc != USHERD_OK) {
+        return usherd_directory_rollback(d, rc);
+    }
+
+    /* where it fails each second, each time with another lineage */
+
+    if (!d->renewing) {
+        d->renewing = 1;
+        usherd_log(USHERD_LOG_WARN, "a new lineage %s begins, since %s: all "
+                   "records are written again", d->lineage, why);
+    }
+
+    return USHERD_DIRECTORY_LINEAGE;
 }
 
 
@@ -214,6 +223,8 @@ usherd_directory_rebuild(usherd_directory_t *d, const char *version)
     }
 
     if (rc == USHERD_OK) {
+        usherd_script_taken(d, USHERD_SCRIPTS_REBUILD);
+        usherd_count(directory_rebuilds);
         usherd_log(USHERD_LOG_INFO, "%llu records of lineage %s written in "
                    "%llu ms", (unsigned long long) written, d->lineage,
                    (unsigned long long) (usherd_now() - began));
@@ -228,11 +239,9 @@ usherd_directory_rebuild(usherd_directory_t *d, const char *version)
 static int
 usherd_directory_clear(usherd_directory_t *d)
 {
-    int                    rc;
-    char                   cursor[24];
-    size_t                 len;
-    const char            *next;
-    usherd_reply_t        *reply;
+    int              rc;
+    char             cursor[24];
+    usherd_reply_t  *reply;
 
     memcpy(cursor, "0", 2);
 
@@ -249,18 +258,14 @@ usherd_directory_clear(usherd_directory_t *d)
             return USHERD_LOST;
         }
 
-        next = usherd_reply_text(usherd_reply_at(reply, 0), &len);
-
-        if (usherd_reply_count(reply) != 2 || len == 0
-            || len >= sizeof(cursor))
-        {
-            usherd_log(USHERD_LOG_ERROR, "Redis refused SCAN");
+        if (usherd_reply_count(reply) != 2) {
+            rc = usherd_script_refused(d, USHERD_COMMAND_SCAN, reply);
             usherd_reply_free(reply);
-            return USHERD_ERROR;
+            return rc;
         }
 
-        memcpy(cursor, next, len);
-        cursor[len] = '\0';
+        snprintf(cursor, sizeof(cursor), "%s",
+                 usherd_reply_text(usherd_reply_at(reply, 0), NULL));
 
         rc = usherd_directory_unlink(d, usherd_reply_at(reply, 1));
 
@@ -279,6 +284,7 @@ usherd_directory_clear(usherd_directory_t *d)
 static int
 usherd_directory_unlink(usherd_directory_t *d, const usherd_reply_t *keys)
 {
+    int              rc;
     unsigned         i;
     size_t           len;
     const char      *key;
@@ -317,11 +323,9 @@ usherd_directory_unlink(usherd_directory_t *d, const usherd_reply_t *keys)
     }
 
     if (usherd_reply_type(reply) == USHERD_REPLY_ERROR) {
-        key = usherd_reply_text(reply, &len);
-        usherd_log(USHERD_LOG_ERROR, "Redis refused UNLINK: %.*s", (int) len,
-                   key);
+        rc = usherd_script_refused(d, USHERD_COMMAND_UNLINK, reply);
         usherd_reply_free(reply);
-        return USHERD_ERROR;
+        return rc;
     }
 
     usherd_reply_free(reply);

@@ -29,12 +29,22 @@
 #include "directory.h"
 
 
-static void usherd_script_taken(usherd_directory_t *d,
-    usherd_script_e script);
 static int usherd_script_run(usherd_directory_t *d, const char *name,
     const char *what, usherd_reply_t **reply);
 static int usherd_script_load(usherd_directory_t *d, usherd_script_e script);
 
+
+/* Its text, or '' where it is none; a right that is missing ends the script. */
+#define USHERD_SCRIPT_GET                                                     \
+    "local function get(key)\n"                                               \
+    "    local now = redis.pcall('GET', key)\n"                               \
+    "    if type(now) == 'table' and now.err\n"                               \
+    "       and not string.find(now.err, 'WRONGTYPE')\n"                      \
+    "    then\n"                                                              \
+    "        now = redis.call('GET', key)\n"                                  \
+    "    end\n"                                                               \
+    "    return type(now) == 'string' and now or ''\n"                        \
+    "end\n"
 
 /*
  * Sets id to the last number of the stream; what is no stream goes.  Any other
@@ -58,11 +68,17 @@ static int usherd_script_load(usherd_directory_t *d, usherd_script_e script);
 
 /* The nonce is one of two, and last the number that stands beside it. */
 #define USHERD_SCRIPT_NONCE(key, one, two)                                    \
-    "local now = redis.pcall('GET', " key ")\n"                               \
-    "now = type(now) == 'string' and now or ''\n"                             \
-    "local nonce, last = string.match(now, '^(%x+) (%d+)$')\n"                \
+    USHERD_SCRIPT_GET                                                         \
+    "local nonce, last = string.match(get(" key "), '^(%x+) (%d+)$')\n"       \
     "if nonce ~= " one " and nonce ~= " two " then\n"                         \
     "    return redis.error_reply('LINEAGE nonce differs')\n"                 \
+    "end\n"
+
+/* Nobody began to make another lineage since. */
+#define USHERD_SCRIPT_BUILDING(key)                                           \
+    USHERD_SCRIPT_GET                                                         \
+    "if get(" key ") ~= ARGV[1] then\n"                                       \
+    "    return redis.error_reply('LINEAGE another rebuild began')\n"         \
     "end\n"
 
 #define USHERD_SCRIPT_LOST                                                    \
@@ -123,7 +139,7 @@ static const char  usherd_script_project[] =
  */
 static const char  usherd_script_beat[] =
     USHERD_SCRIPT_NONCE("KEYS[1]", "ARGV[2]", "ARGV[3]")
-    "if redis.pcall('GET', KEYS[2]) ~= ARGV[1] then\n"
+    "if get(KEYS[2]) ~= ARGV[1] then\n"
     "    return redis.error_reply('LINEAGE ready differs')\n"
     "end\n"
     USHERD_SCRIPT_LAST("KEYS[5]")
@@ -154,9 +170,7 @@ static const char  usherd_script_begin[] =
  * Keys: building, then records.  Arguments: lineage, then as many records.
  */
 static const char  usherd_script_fill[] =
-    "if redis.pcall('GET', KEYS[1]) ~= ARGV[1] then\n"
-    "    return redis.error_reply('LINEAGE another rebuild began')\n"
-    "end\n"
+    USHERD_SCRIPT_BUILDING("KEYS[1]")
     "for i = 2, #KEYS do\n"
     "    redis.call('SET', KEYS[i], ARGV[i])\n"
     "end\n"
@@ -170,9 +184,7 @@ static const char  usherd_script_fill[] =
  * the lineage.
  */
 static const char  usherd_script_ready[] =
-    "if redis.pcall('GET', KEYS[1]) ~= ARGV[1] then\n"
-    "    return redis.error_reply('LINEAGE another rebuild began')\n"
-    "end\n"
+    USHERD_SCRIPT_BUILDING("KEYS[1]")
     USHERD_SCRIPT_LAST("KEYS[4]")
     "redis.call('XADD', KEYS[4], 'MAXLEN', '~', ARGV[3],\n"
     "    string.format('%.0f-0', id + 1), 'l', ARGV[1], 'k', 'lineage')\n"
@@ -247,7 +259,6 @@ usherd_script_call(usherd_directory_t *d, usherd_script_e script,
     }
 
     if (usherd_reply_type(*reply) != USHERD_REPLY_ERROR) {
-        usherd_script_taken(d, script);
         return USHERD_OK;
     }
 
@@ -266,7 +277,6 @@ usherd_script_call(usherd_directory_t *d, usherd_script_e script,
         }
 
         if (usherd_reply_type(*reply) != USHERD_REPLY_ERROR) {
-            usherd_script_taken(d, script);
             return USHERD_OK;
         }
 
@@ -276,15 +286,7 @@ usherd_script_call(usherd_directory_t *d, usherd_script_e script,
     rc = USHERD_DIRECTORY_LINEAGE;
 
     if (len < 7 || strncmp(text, "LINEAGE", 7) != 0) {
-        rc = USHERD_ERROR;
-
-        if (!(d->denied & 1u << script)) {
-            d->denied |= 1u << script;
-            usherd_log(USHERD_LOG_ERROR, "Redis refused a script of the "
-                       "directory, trying again each second; "
-                       "redis-users.conf has the rights it needs: %.*s",
-                       (int) len, text);
-        }
+        rc = usherd_script_refused(d, script, *reply);
     }
 
     usherd_reply_free(*reply);
@@ -294,12 +296,38 @@ usherd_script_call(usherd_directory_t *d, usherd_script_e script,
 }
 
 
-static void
-usherd_script_taken(usherd_directory_t *d, usherd_script_e script)
+int
+usherd_script_refused(usherd_directory_t *d, usherd_script_e script,
+    const usherd_reply_t *reply)
 {
+    const char  *what;
+
     if (d->denied & 1u << script) {
-        d->denied &= ~(1u << script);
-        usherd_log(USHERD_LOG_INFO, "Redis takes that script of the directory "
+        return USHERD_DIRECTORY_REFUSED;
+    }
+
+    d->denied |= 1u << script;
+
+    what = script == USHERD_COMMAND_MGET ? "MGET"
+           : script == USHERD_COMMAND_SCAN ? "SCAN"
+           : script == USHERD_COMMAND_UNLINK ? "UNLINK"
+           : script == USHERD_COMMAND_LOAD ? "to load a script"
+           : "a script";
+
+    usherd_log(USHERD_LOG_ERROR, "Redis refused %s of the directory, trying "
+               "again each second; redis-users.conf has the rights it needs: "
+               "%s", what, usherd_reply_text(reply, NULL));
+
+    return USHERD_DIRECTORY_REFUSED;
+}
+
+
+void
+usherd_script_taken(usherd_directory_t *d, unsigned scripts)
+{
+    if (d->denied & scripts) {
+        d->denied &= ~scripts;
+        usherd_log(USHERD_LOG_INFO, "Redis takes that script or command "
                    "again");
     }
 }
@@ -333,6 +361,7 @@ usherd_script_run(usherd_directory_t *d, const char *name, const char *what,
 static int
 usherd_script_load(usherd_directory_t *d, usherd_script_e script)
 {
+    int              rc;
     size_t           len;
     const char      *argv[3], *text;
     usherd_reply_t  *reply;
@@ -350,14 +379,14 @@ usherd_script_load(usherd_directory_t *d, usherd_script_e script)
     text = usherd_reply_text(reply, &len);
 
     if (usherd_reply_type(reply) == USHERD_REPLY_ERROR || len != 40) {
-        usherd_log(USHERD_LOG_ERROR, "Redis refused to load a script of the "
-                   "directory: %.*s", (int) len, text);
+        rc = usherd_script_refused(d, USHERD_COMMAND_LOAD, reply);
         usherd_reply_free(reply);
-        return USHERD_ERROR;
+        return rc;
     }
 
     memcpy(d->sha[script], text, 40);
     d->sha[script][40] = '\0';
+    usherd_script_taken(d, 1u << USHERD_COMMAND_LOAD);
 
     usherd_reply_free(reply);
 

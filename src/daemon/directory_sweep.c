@@ -52,7 +52,7 @@ usherd_directory_sweep(usherd_directory_t *d)
     rc = usherd_pg_query(d->pg, "SELECT i FROM usher.directory_page($1, $2) i",
                          2, values, &ids);
     if (rc != USHERD_OK) {
-        return usherd_directory_rollback(d, rc);
+        return rc;
     }
 
     n = usherd_pg_rows(ids);
@@ -102,8 +102,10 @@ usherd_sweep_look(usherd_directory_t *d, const char *kind,
     /* a right that is missing has been said, and holds nothing else up */
 
     if (rc != USHERD_OK) {
-        return rc == USHERD_ERROR ? USHERD_OK : rc;
+        return rc == USHERD_DIRECTORY_REFUSED ? USHERD_OK : rc;
     }
+
+    usherd_script_taken(d, 1u << USHERD_SCRIPT_SWEEP);
 
     if (usherd_reply_count(missing) > 0) {
         rc = usherd_sweep_missing(d, kind, ids, missing);
@@ -146,7 +148,7 @@ usherd_sweep_missing(usherd_directory_t *d, const char *kind,
         2, values, &result);
 
     if (rc != USHERD_OK) {
-        return usherd_directory_rollback(d, rc);
+        return rc;
     }
 
     if (usherd_pg_rows(result) == 1) {
