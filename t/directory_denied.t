@@ -56,7 +56,7 @@ sub denied {
 denied('get', 'a script', 0);
 denied('mget', 'MGET', 0);
 denied('scan', 'SCAN', 1);
-denied('unlink', 'UNLINK', 1);
+denied('unlink', 'a script', 1);
 unlike($t->log_of('usherd'), qr/ended by signal/, 'the duty lives');
 
 done_testing();

@@ -64,6 +64,7 @@ typedef enum {
     USHERD_SCRIPT_PROJECT = 0,      /* a batch of records and changes */
     USHERD_SCRIPT_BEAT,             /* heartbeat and bad records */
     USHERD_SCRIPT_BEGIN,            /* a rebuild begins */
+    USHERD_SCRIPT_CLEAR,            /* ... removes records */
     USHERD_SCRIPT_FILL,             /* ... writes records */
     USHERD_SCRIPT_READY,            /* ... is done */
     USHERD_SCRIPT_SWEEP,            /* which records are missing */
@@ -72,15 +73,14 @@ typedef enum {
     /* commands that Redis may refuse as well */
     USHERD_COMMAND_MGET = USHERD_NSCRIPTS,
     USHERD_COMMAND_SCAN,
-    USHERD_COMMAND_UNLINK,
     USHERD_COMMAND_LOAD
 } usherd_script_e;
 
 /* Those of a rebuild, as bits: taken when all of it is done. */
 #define USHERD_SCRIPTS_REBUILD                                                \
-    (1u << USHERD_SCRIPT_BEGIN | 1u << USHERD_SCRIPT_FILL                     \
-     | 1u << USHERD_SCRIPT_READY | 1u << USHERD_COMMAND_SCAN                  \
-     | 1u << USHERD_COMMAND_UNLINK)
+    (1u << USHERD_SCRIPT_BEGIN | 1u << USHERD_SCRIPT_CLEAR                    \
+     | 1u << USHERD_SCRIPT_FILL | 1u << USHERD_SCRIPT_READY                   \
+     | 1u << USHERD_COMMAND_SCAN)
 
 
 typedef struct {

@@ -13,7 +13,9 @@
  * start decides the same again, with another lineage.
  *
  * Two that rebuild at once (a lease that ended too early) are told apart by
- * usher:d:building: the later one wins, the other's scripts are refused.
+ * usher:d:building: the later one wins, the other's scripts are refused.  It
+ * begins only where Redis is as it was when that was decided: one who decided
+ * and slept takes nothing away from one who is done.
  *
  * Changes that come meanwhile wait in the outbox and are projected after it,
  * with higher versions.
@@ -27,13 +29,16 @@
 #include "directory.h"
 
 
-static int usherd_directory_compare(usherd_directory_t *d, char version[24]);
+static int usherd_directory_compare(usherd_directory_t *d, char version[24],
+    usherd_reply_t **was);
 static int usherd_directory_fits(usherd_directory_t *d,
-    const usherd_reply_t *reply, const char **why);
+    const usherd_reply_t *was, const char **why);
 static int usherd_directory_begin(usherd_directory_t *d, const char *why,
     char version[24]);
 static int usherd_directory_rebuild(usherd_directory_t *d,
-    const char *version);
+    const char *version, const usherd_reply_t *was);
+static int usherd_directory_announced(usherd_directory_t *d,
+    const usherd_reply_t *was);
 static int usherd_directory_clear(usherd_directory_t *d);
 static int usherd_directory_unlink(usherd_directory_t *d,
     const usherd_reply_t *keys);
@@ -48,17 +53,20 @@ static int usherd_directory_ready(usherd_directory_t *d);
 int
 usherd_directory_verify(usherd_directory_t *d)
 {
-    int   rc;
-    char  version[24];
+    int              rc;
+    char             version[24];
+    usherd_reply_t  *was;
 
-    rc = usherd_directory_compare(d, version);
+    was = NULL;
+
+    rc = usherd_directory_compare(d, version, &was);
 
     if (rc == USHERD_OK) {
         d->verified = 1;
         d->renewing = 0;
 
     } else if (rc == USHERD_DIRECTORY_LINEAGE) {
-        rc = usherd_directory_rebuild(d, version);
+        rc = usherd_directory_rebuild(d, version, was);
 
         if (rc == USHERD_DIRECTORY_LINEAGE) {
 
@@ -69,6 +77,8 @@ usherd_directory_verify(usherd_directory_t *d)
         }
     }
 
+    usherd_reply_free(was);
+
     return rc;
 }
 
@@ -76,11 +86,11 @@ usherd_directory_verify(usherd_directory_t *d)
 /* One transaction.  USHERD_DIRECTORY_LINEAGE: a new one was committed. */
 
 static int
-usherd_directory_compare(usherd_directory_t *d, char version[24])
+usherd_directory_compare(usherd_directory_t *d, char version[24],
+    usherd_reply_t **was)
 {
-    int              rc, fits;
-    const char      *why;
-    usherd_reply_t  *reply;
+    int          rc;
+    const char  *why;
 
     rc = usherd_pg_command(d->pg, "BEGIN");
 
@@ -89,18 +99,14 @@ usherd_directory_compare(usherd_directory_t *d, char version[24])
     }
 
     if (rc == USHERD_OK) {
-        rc = usherd_directory_seen(d, &reply);
+        rc = usherd_directory_seen(d, was);
     }
 
     if (rc != USHERD_OK) {
         return usherd_directory_rollback(d, rc);
     }
 
-    fits = usherd_directory_fits(d, reply, &why);
-
-    usherd_reply_free(reply);
-
-    if (fits) {
+    if (usherd_directory_fits(d, *was, &why)) {
         return usherd_directory_rollback(d, USHERD_OK);
     }
 
@@ -109,14 +115,14 @@ usherd_directory_compare(usherd_directory_t *d, char version[24])
 
 
 static int
-usherd_directory_fits(usherd_directory_t *d, const usherd_reply_t *reply,
+usherd_directory_fits(usherd_directory_t *d, const usherd_reply_t *was,
     const char **why)
 {
     size_t       nlen, rlen;
     const char  *nonce, *ready;
 
-    nonce = usherd_reply_text(usherd_reply_at(reply, 0), &nlen);
-    ready = usherd_reply_text(usherd_reply_at(reply, 1), &rlen);
+    nonce = usherd_reply_text(usherd_reply_at(was, 0), &nlen);
+    ready = usherd_reply_text(usherd_reply_at(was, 1), &rlen);
 
     if (d->lineage[0] == '\0' || d->nonce[0] == '\0') {
         *why = "PostgreSQL has none";
@@ -186,32 +192,21 @@ usherd_directory_begin(usherd_directory_t *d, const char *why,
 
 
 static int
-usherd_directory_rebuild(usherd_directory_t *d, const char *version)
+usherd_directory_rebuild(usherd_directory_t *d, const char *version,
+    const usherd_reply_t *was)
 {
-    int              rc;
-    unsigned         i;
-    uint64_t         began, written;
-    usherd_reply_t  *reply;
+    int       rc;
+    unsigned  i;
+    uint64_t  began, written;
 
     began = usherd_now();
     written = 0;
 
-    usherd_script_start(d, 3);
-    usherd_words_add(&d->words, USHER_READY, sizeof(USHER_READY) - 1);
-    usherd_words_add(&d->words, USHER_NONCE, sizeof(USHER_NONCE) - 1);
-    usherd_words_add(&d->words, USHERD_DIRECTORY_BUILDING,
-                     sizeof(USHERD_DIRECTORY_BUILDING) - 1);
-    usherd_words_add(&d->words, d->lineage, strlen(d->lineage));
+    rc = usherd_directory_announced(d, was);
 
-    rc = usherd_script_call(d, USHERD_SCRIPT_BEGIN, &reply);
-
-    if (rc != USHERD_OK) {
-        return rc;
+    if (rc == USHERD_OK) {
+        rc = usherd_directory_clear(d);
     }
-
-    usherd_reply_free(reply);
-
-    rc = usherd_directory_clear(d);
 
     for (i = 0; rc == USHERD_OK && i < USHERD_DIRECTORY_NKINDS; i++) {
         rc = usherd_directory_fill(d, usherd_directory_kinds[i], version,
@@ -228,6 +223,42 @@ usherd_directory_rebuild(usherd_directory_t *d, const char *version)
         usherd_log(USHERD_LOG_INFO, "%llu records of lineage %s written in "
                    "%llu ms", (unsigned long long) written, d->lineage,
                    (unsigned long long) (usherd_now() - began));
+    }
+
+    return rc;
+}
+
+
+/* Edges: "cannot know", until it is ready. */
+
+static int
+usherd_directory_announced(usherd_directory_t *d, const usherd_reply_t *was)
+{
+    int              rc;
+    size_t           len;
+    unsigned         i;
+    const char      *text;
+    usherd_reply_t  *reply;
+    usherd_words_t  *words;
+
+    words = &d->words;
+
+    usherd_script_start(d, 3);
+    usherd_words_add(words, USHER_NONCE, sizeof(USHER_NONCE) - 1);
+    usherd_words_add(words, USHER_READY, sizeof(USHER_READY) - 1);
+    usherd_words_add(words, USHERD_DIRECTORY_BUILDING,
+                     sizeof(USHERD_DIRECTORY_BUILDING) - 1);
+    usherd_words_add(words, d->lineage, strlen(d->lineage));
+
+    for (i = 0; i < 3; i++) {
+        text = usherd_reply_text(usherd_reply_at(was, i), &len);
+        usherd_words_add(words, text, len);
+    }
+
+    rc = usherd_script_call(d, USHERD_SCRIPT_BEGIN, &reply);
+
+    if (rc == USHERD_OK) {
+        usherd_reply_free(reply);
     }
 
     return rc;
@@ -285,52 +316,37 @@ static int
 usherd_directory_unlink(usherd_directory_t *d, const usherd_reply_t *keys)
 {
     int              rc;
-    unsigned         i;
+    unsigned         i, n;
     size_t           len;
     const char      *key;
     usherd_reply_t  *reply;
     usherd_words_t  *words;
 
     words = &d->words;
+    n = usherd_reply_count(keys);
 
-    usherd_words_reset(words);
-    usherd_words_add(words, "UNLINK", 6);
-
-    for (i = 0; i < usherd_reply_count(keys); i++) {
-        key = usherd_reply_text(usherd_reply_at(keys, i), &len);
-
-        if (len == sizeof(USHERD_DIRECTORY_BUILDING) - 1
-            && memcmp(key, USHERD_DIRECTORY_BUILDING, len) == 0)
-        {
-            continue;
-        }
-
-        usherd_words_add(words, key, len);
-    }
-
-    if (words->argc == 1) {
+    if (n == 0) {
         return USHERD_OK;
     }
 
-    for (i = 0; i < words->argc; i++) {
-        words->argv[i] = words->bytes.data + words->offsets[i];
+    usherd_script_start(d, n + 1);
+    usherd_words_add(words, USHERD_DIRECTORY_BUILDING,
+                     sizeof(USHERD_DIRECTORY_BUILDING) - 1);
+
+    for (i = 0; i < n; i++) {
+        key = usherd_reply_text(usherd_reply_at(keys, i), &len);
+        usherd_words_add(words, key, len);
     }
 
-    reply = usherd_redis_command(d->redis, words->argc, words->argv,
-                                 words->lens);
-    if (reply == NULL) {
-        return USHERD_LOST;
-    }
+    usherd_words_add(words, d->lineage, strlen(d->lineage));
 
-    if (usherd_reply_type(reply) == USHERD_REPLY_ERROR) {
-        rc = usherd_script_refused(d, USHERD_COMMAND_UNLINK, reply);
+    rc = usherd_script_call(d, USHERD_SCRIPT_CLEAR, &reply);
+
+    if (rc == USHERD_OK) {
         usherd_reply_free(reply);
-        return rc;
     }
 
-    usherd_reply_free(reply);
-
-    return USHERD_OK;
+    return rc;
 }
 
 

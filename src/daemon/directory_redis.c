@@ -7,7 +7,8 @@
  * All that the duty writes to Redis it writes by these scripts, each of which
  * first makes sure that Redis is what PostgreSQL says: a script that finds
  * another nonce (or another lineage in the making) answers LINEAGE and has
- * changed nothing.  So a writer that lost its lease can do no harm.
+ * changed nothing.  So a writer that lost its lease can do no harm, however
+ * late what it sent arrives.
  *
  * Beside the nonce stands the number of the last change: if usher:changes
  * alone is deleted, or was set back, edges have read further than what comes
@@ -159,12 +160,31 @@ static const char  usherd_script_beat[] =
     "return {lost and 1 or 0, bad}\n";
 
 /*
- * Keys: ready, nonce, building.  Arguments: lineage.
+ * Keys: nonce, ready, building.  Arguments: lineage, and what these three were
+ * when it was decided: all that others do changes one of them.
  */
 static const char  usherd_script_begin[] =
+    USHERD_SCRIPT_GET
+    "for i = 1, 3 do\n"
+    "    if get(KEYS[i]) ~= ARGV[i + 1] then\n"
+    "        return redis.error_reply('LINEAGE it is another by now')\n"
+    "    end\n"
+    "end\n"
     "redis.call('DEL', KEYS[1], KEYS[2])\n"
     "redis.call('SET', KEYS[3], ARGV[1])\n"
     "return 1\n";
+
+/*
+ * Keys: building, then what goes, but for itself.  Arguments: lineage.
+ */
+static const char  usherd_script_clear[] =
+    USHERD_SCRIPT_BUILDING("KEYS[1]")
+    "for i = 2, #KEYS do\n"
+    "    if KEYS[i] ~= KEYS[1] then\n"
+    "        redis.call('UNLINK', KEYS[i])\n"
+    "    end\n"
+    "end\n"
+    "return #KEYS - 1\n";
 
 /*
  * Keys: building, then records.  Arguments: lineage, then as many records.
@@ -213,6 +233,7 @@ static const char  *usherd_scripts[USHERD_NSCRIPTS] = {
     usherd_script_project,
     usherd_script_beat,
     usherd_script_begin,
+    usherd_script_clear,
     usherd_script_fill,
     usherd_script_ready,
     usherd_script_sweep
@@ -310,7 +331,6 @@ usherd_script_refused(usherd_directory_t *d, usherd_script_e script,
 
     what = script == USHERD_COMMAND_MGET ? "MGET"
            : script == USHERD_COMMAND_SCAN ? "SCAN"
-           : script == USHERD_COMMAND_UNLINK ? "UNLINK"
            : script == USHERD_COMMAND_LOAD ? "to load a script"
            : "a script";
 
