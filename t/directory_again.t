@@ -1,7 +1,8 @@
 #!/usr/bin/perl
 
 # A batch that is in Redis and cannot be noted as done is written again each
-# second, and what is wrong is said once.
+# second.  Edges have seen nothing that is not there: no number is left out,
+# and what is wrong is said once.
 
 use lib 't/lib';
 use Usher::Test;
@@ -53,11 +54,15 @@ $t->signal('directory', 'CONT');
 $t->wait_for(sub { status($t, $key) == 401 }, 'revoked all the same');
 $t->wait_for(sub { changes($t, $last) >= 4 }, 'written again and again', 20);
 
+my @ids = map { $_->[0] } changes($t, $last);
+
+is_deeply(\@ids, [ $last + 1 .. $last + @ids ], 'no number is left out');
 is(said('a transaction of the directory failed'), 1, 'said once');
 $other->rollback;
 idle();
 $t->wait_for(sub { said('transactions of the directory pass') == 1 },
              'as is its end');
+unlike($t->error_log, qr/are missing/, 'edges ask for nothing again');
 
 # the error of a server is not taken for another's
 

@@ -218,6 +218,7 @@ usherd_directory_greet(usherd_directory_t *d)
 
         d->redis_generation = usherd_redis_generation(d->redis);
         d->lease_at = 0;
+        d->written[0] = '\0';
         memset(d->sha, 0, sizeof(d->sha));
     }
 

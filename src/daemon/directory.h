@@ -117,6 +117,10 @@ typedef struct {
     char                     lineage[USHERD_DIRECTORY_HEX];
     char                     nonce[USHERD_DIRECTORY_HEX];
     char                     last_nonce[USHERD_DIRECTORY_HEX];
+    char                     written[USHERD_DIRECTORY_HEX + 24];
+                                                /* what our last script on this
+                                                   connection made of Redis's
+                                                   nonce; "": not known */
     char                     sha[USHERD_NSCRIPTS][40 + 1];  /* "": unknown */
     char                     sweep_after[USHERD_DIRECTORY_ID_MAX];  /* an id */
     usherd_words_t           words;

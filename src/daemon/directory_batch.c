@@ -253,9 +253,13 @@ usherd_directory_redis_nonce(usherd_directory_t *d)
     known = usherd_directory_known(d, text, len);
     rc = (known != NULL) ? USHERD_OK : USHERD_DIRECTORY_LINEAGE;
 
-    /* edges may have seen more of such a batch than Redis has now */
+    /*
+     * Edges may have seen more of such a batch than Redis has now; not where
+     * Redis is as its answer to us said: our own batch fails again and again.
+     */
 
-    d->unseen = (strcmp(d->nonce, d->last_nonce) != 0);
+    d->unseen = (strcmp(d->nonce, d->last_nonce) != 0
+                 && strcmp(d->written, text) != 0);
 
     if (known == d->nonce) {
         memcpy(d->last_nonce, d->nonce, sizeof(d->nonce));
@@ -551,6 +555,8 @@ usherd_directory_write(usherd_directory_t *d, const char *version,
                (uint64_t) usherd_reply_integer(usherd_reply_at(reply, 1)));
     *change = (uint64_t) usherd_reply_integer(usherd_reply_at(reply, 2));
     d->unseen = 0;
+    snprintf(d->written, sizeof(d->written), "%s %llu", d->nonce,
+             (unsigned long long) *change);
     usherd_directory_lost(usherd_reply_at(reply, 3));
 
     usherd_reply_free(reply);

@@ -502,6 +502,8 @@ usherd_directory_ready(usherd_directory_t *d)
     rc = usherd_script_call(d, USHERD_SCRIPT_READY, &reply);
 
     if (rc == USHERD_OK) {
+        snprintf(d->written, sizeof(d->written), "%s %llu", d->nonce,
+                 (unsigned long long) usherd_reply_integer(reply));
         usherd_reply_free(reply);
     }
 

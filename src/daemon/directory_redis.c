@@ -14,8 +14,9 @@
  * alone is deleted, or was set back, edges have read further than what comes
  * next would be.  So numbering goes on above it, and leaves one out: a gap is
  * how an edge learns that it may have missed something.  Numbers are left out
- * as well where a batch was announced and is not in Redis: a primary may have
- * shown it to edges and died before a replica had it.
+ * as well where a batch was announced and is not known to be done: a primary
+ * may have shown it to edges and died before a replica had it.  Not so where
+ * Redis is as it answered to us.
  *
  * A record begins {"v":<version>,"l":"<lineage>" in exactly this form; the
  * script compares by these bytes and takes whatever does not begin so for
