@@ -62,7 +62,7 @@ comment on column usher.directory_state.nonce is 'Nonce of the last batch';
 comment on column usher.directory_state.last_nonce is
     'Nonce of the batch before';
 comment on column usher.directory_state.change_id is
-    'Last id of usher:changes; 0: nothing has changed since a rebuild';
+    'Last id of usher:changes that is known to be there; 0: in a rebuild';
 comment on column usher.directory_state.due_until is
     'Up to when directory_due has looked';
 

@@ -503,7 +503,8 @@ usherd_directory_nonce(char nonce[USHERD_DIRECTORY_HEX])
  */
 
 const char *
-usherd_directory_known(usherd_directory_t *d, const char *text, size_t len)
+usherd_directory_known(usherd_directory_t *d, const char *text, size_t len,
+    uint64_t *number)
 {
     char      *end;
     size_t     n;
@@ -523,6 +524,10 @@ usherd_directory_known(usherd_directory_t *d, const char *text, size_t len)
         || value < d->change)
     {
         return NULL;
+    }
+
+    if (number != NULL) {
+        *number = value;
     }
 
     if (memcmp(text, d->nonce, n) == 0) {
@@ -660,6 +665,13 @@ usherd_directory_beat(usherd_directory_t *d)
     usherd_script_taken(d, 1u << USHERD_SCRIPT_BEAT);
     usherd_directory_lost(usherd_reply_at(reply, 0));
 
+    if (usherd_reply_integer(usherd_reply_at(reply, 0))) {
+
+        /* the number that was left out is to be noted */
+
+        d->verified = 0;
+    }
+
     rc = usherd_directory_bad(d, usherd_reply_at(reply, 1));
 
     usherd_reply_free(reply);
@@ -748,7 +760,7 @@ usherd_directory_look(usherd_directory_t *d)
 
     if (rlen != USHERD_DIRECTORY_HEX - 1
         || memcmp(ready, d->lineage, rlen) != 0
-        || usherd_directory_known(d, nonce, nlen) == NULL)
+        || usherd_directory_known(d, nonce, nlen, NULL) == NULL)
     {
         rc = USHERD_DIRECTORY_LINEAGE;
     }

@@ -144,10 +144,11 @@ int usherd_directory_seen(usherd_directory_t *d, usherd_reply_t **reply);
 void usherd_directory_nonce(char nonce[USHERD_DIRECTORY_HEX]);
 /*
  * The nonce that Redis has, out of the text of its key: d->nonce,
- * d->last_nonce, or NULL for any other.
+ * d->last_nonce, or NULL for any other.  number, if not NULL, is set to what
+ * stands beside it.
  */
 const char *usherd_directory_known(usherd_directory_t *d, const char *text,
-    size_t len);
+    size_t len, uint64_t *number);
 /* Adds to the array's literal in d->text; the first element opens it. */
 void usherd_directory_element(usherd_directory_t *d, const char *id);
 /* Changes were lost in Redis: says so. */

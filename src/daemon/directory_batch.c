@@ -250,7 +250,7 @@ usherd_directory_redis_nonce(usherd_directory_t *d)
     }
 
     text = usherd_reply_text(usherd_reply_at(reply, 0), &len);
-    known = usherd_directory_known(d, text, len);
+    known = usherd_directory_known(d, text, len, NULL);
     rc = (known != NULL) ? USHERD_OK : USHERD_DIRECTORY_LINEAGE;
 
     /*

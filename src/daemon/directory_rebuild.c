@@ -17,6 +17,10 @@
  * begins only where Redis is as it was when that was decided: one who decided
  * and slept takes nothing away from one who is done.
  *
+ * Whoever finds that all fits notes the number of the last change, if a
+ * rebuild, or a heartbeat after changes were lost, has not: a Redis that has a
+ * lower one is older than what edges have read.
+ *
  * Changes that come meanwhile wait in the outbox and are projected after it,
  * with higher versions.
  */
@@ -32,7 +36,8 @@
 static int usherd_directory_compare(usherd_directory_t *d, char version[24],
     usherd_reply_t **was);
 static int usherd_directory_fits(usherd_directory_t *d,
-    const usherd_reply_t *was, const char **why);
+    const usherd_reply_t *was, const char **why, uint64_t *number);
+static int usherd_directory_note(usherd_directory_t *d, uint64_t number);
 static int usherd_directory_begin(usherd_directory_t *d, const char *why,
     char version[24]);
 static int usherd_directory_rebuild(usherd_directory_t *d,
@@ -90,6 +95,7 @@ usherd_directory_compare(usherd_directory_t *d, char version[24],
     usherd_reply_t **was)
 {
     int          rc;
+    uint64_t     number;
     const char  *why;
 
     rc = usherd_pg_command(d->pg, "BEGIN");
@@ -106,8 +112,8 @@ usherd_directory_compare(usherd_directory_t *d, char version[24],
         return usherd_directory_rollback(d, rc);
     }
 
-    if (usherd_directory_fits(d, *was, &why)) {
-        return usherd_directory_rollback(d, USHERD_OK);
+    if (usherd_directory_fits(d, *was, &why, &number)) {
+        return usherd_directory_note(d, number);
     }
 
     return usherd_directory_begin(d, why, version);
@@ -116,7 +122,7 @@ usherd_directory_compare(usherd_directory_t *d, char version[24],
 
 static int
 usherd_directory_fits(usherd_directory_t *d, const usherd_reply_t *was,
-    const char **why)
+    const char **why, uint64_t *number)
 {
     size_t       nlen, rlen;
     const char  *nonce, *ready;
@@ -130,7 +136,7 @@ usherd_directory_fits(usherd_directory_t *d, const usherd_reply_t *was,
     } else if (nlen == 0 && rlen == 0) {
         *why = "Redis is empty";
 
-    } else if (usherd_directory_known(d, nonce, nlen) == NULL) {
+    } else if (usherd_directory_known(d, nonce, nlen, number) == NULL) {
         *why = "Redis or PostgreSQL went back in time";
 
     } else if (rlen != USHERD_DIRECTORY_HEX - 1
@@ -143,6 +149,39 @@ usherd_directory_fits(usherd_directory_t *d, const usherd_reply_t *was,
     }
 
     return 0;
+}
+
+
+/* Not of a batch under way: it notes its own, when all of it is written. */
+
+static int
+usherd_directory_note(usherd_directory_t *d, uint64_t number)
+{
+    int          rc;
+    char         text[24];
+    const char  *values[1];
+
+    if (number == d->change || strcmp(d->nonce, d->last_nonce) != 0) {
+        return usherd_directory_rollback(d, USHERD_OK);
+    }
+
+    snprintf(text, sizeof(text), "%llu", (unsigned long long) number);
+    values[0] = text;
+
+    rc = usherd_pg_query(d->pg, "UPDATE usher.directory_state "
+                         "SET change_id = $1", 1, values, NULL);
+
+    if (rc == USHERD_OK) {
+        rc = usherd_pg_command(d->pg, "COMMIT");
+    }
+
+    if (rc != USHERD_OK) {
+        return usherd_directory_rollback(d, rc);
+    }
+
+    d->change = number;
+
+    return USHERD_OK;
 }
 
 
