@@ -47,6 +47,7 @@ create table usher.directory_state (
     nonce       text check (nonce ~ '^[0-9a-f]{16}$'),
     last_nonce  text check (last_nonce ~ '^[0-9a-f]{16}$'),
     change_id   bigint not null default 0,
+    run_id      text,
     due_until   timestamptz not null default now()
 );
 
@@ -63,6 +64,8 @@ comment on column usher.directory_state.last_nonce is
     'Nonce of the batch before';
 comment on column usher.directory_state.change_id is
     'Last id of usher:changes that is known to be there; 0: in a rebuild';
+comment on column usher.directory_state.run_id is
+    'Of the Redis that has it, until that is started anew';
 comment on column usher.directory_state.due_until is
     'Up to when directory_due has looked';
 

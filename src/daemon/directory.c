@@ -282,7 +282,8 @@ usherd_directory_info(usherd_directory_t *d)
     id += sizeof("run_id:") - 1;
     n = (int) strcspn(id, "\r\n");
 
-    snprintf(d->lease, sizeof(d->lease), "directory:%.*s", n, id);
+    snprintf(d->run_id, sizeof(d->run_id), "%.*s", n, id);
+    snprintf(d->lease, sizeof(d->lease), "directory:%s", d->run_id);
 
     if (d->nameless) {
         usherd_log(USHERD_LOG_INFO, "this Redis says its run_id again");
@@ -425,8 +426,8 @@ usherd_directory_state(usherd_directory_t *d)
 
     char  *const to[3] = { d->lineage, d->nonce, d->last_nonce };
 
-    rc = usherd_pg_query(d->pg, "SELECT lineage, nonce, last_nonce, change_id "
-                         "FROM usher.directory_state FOR UPDATE",
+    rc = usherd_pg_query(d->pg, "SELECT lineage, nonce, last_nonce, change_id, "
+                         "run_id FROM usher.directory_state FOR UPDATE",
                          0, NULL, &result);
     if (rc != USHERD_OK) {
         return rc;
@@ -444,6 +445,9 @@ usherd_directory_state(usherd_directory_t *d)
     }
 
     d->change = usherd_pg_number(result, 0, 3);
+
+    value = usherd_pg_value(result, 0, 4);
+    d->anew = (value == NULL || strcmp(value, d->run_id) != 0);
 
     usherd_pg_free(result);
 

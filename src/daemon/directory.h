@@ -68,6 +68,7 @@ typedef enum {
     USHERD_SCRIPT_FILL,             /* ... writes records */
     USHERD_SCRIPT_READY,            /* ... is done */
     USHERD_SCRIPT_SWEEP,            /* which records are missing */
+    USHERD_SCRIPT_ANEW,             /* Redis was started anew */
     USHERD_NSCRIPTS,
 
     /* commands that Redis may refuse as well */
@@ -106,6 +107,8 @@ typedef struct {
     unsigned                 urgent:1;          /* this batch is */
     unsigned                 unseen:1;          /* the one before it is not in
                                                    Redis, any more or yet */
+    unsigned                 anew:1;            /* Redis was started since
+                                                   PostgreSQL noted it */
     unsigned                 verified:1;        /* the fields below hold */
     unsigned                 refused:1;         /* lease refusal was logged */
     unsigned                 evicts:1;          /* policy was logged */
@@ -113,6 +116,7 @@ typedef struct {
     unsigned                 renewing:1;        /* a lineage, was logged */
     char                     failed[6];         /* SQLSTATE that was logged;
                                                    "": all is well */
+    char                     run_id[64];        /* of Redis */
     char                     lease[96];         /* its name */
     char                     lineage[USHERD_DIRECTORY_HEX];
     char                     nonce[USHERD_DIRECTORY_HEX];

@@ -21,6 +21,11 @@
  * rebuild, or a heartbeat after changes were lost, has not: a Redis that has a
  * lower one is older than what edges have read.
  *
+ * Redis and PostgreSQL may have been restored together, to one moment: they
+ * agree, and edges have read further.  Redis was started then, and that is all
+ * that can be seen of it; so with each start of Redis more numbers are left
+ * out than there ever are changes after a backup.
+ *
  * Changes that come meanwhile wait in the outbox and are projected after it,
  * with higher versions.
  */
@@ -33,11 +38,15 @@
 #include "directory.h"
 
 
+#define USHERD_DIRECTORY_LEAP  "1000000000"
+
+
 static int usherd_directory_compare(usherd_directory_t *d, char version[24],
     usherd_reply_t **was);
 static int usherd_directory_fits(usherd_directory_t *d,
     const usherd_reply_t *was, const char **why, uint64_t *number);
 static int usherd_directory_note(usherd_directory_t *d, uint64_t number);
+static int usherd_directory_anew(usherd_directory_t *d, uint64_t *number);
 static int usherd_directory_begin(usherd_directory_t *d, const char *why,
     char version[24]);
 static int usherd_directory_rebuild(usherd_directory_t *d,
@@ -159,17 +168,26 @@ usherd_directory_note(usherd_directory_t *d, uint64_t number)
 {
     int          rc;
     char         text[24];
-    const char  *values[1];
+    const char  *values[2];
 
-    if (number == d->change || strcmp(d->nonce, d->last_nonce) != 0) {
+    rc = USHERD_OK;
+
+    if (d->anew) {
+        rc = usherd_directory_anew(d, &number);
+
+    } else if (number == d->change || strcmp(d->nonce, d->last_nonce) != 0) {
         return usherd_directory_rollback(d, USHERD_OK);
     }
 
     snprintf(text, sizeof(text), "%llu", (unsigned long long) number);
     values[0] = text;
+    values[1] = d->run_id;
 
-    rc = usherd_pg_query(d->pg, "UPDATE usher.directory_state "
-                         "SET change_id = $1", 1, values, NULL);
+    if (rc == USHERD_OK) {
+        rc = usherd_pg_query(d->pg, "UPDATE usher.directory_state "
+                             "SET change_id = $1, run_id = $2",
+                             2, values, NULL);
+    }
 
     if (rc == USHERD_OK) {
         rc = usherd_pg_command(d->pg, "COMMIT");
@@ -185,12 +203,57 @@ usherd_directory_note(usherd_directory_t *d, uint64_t number)
 }
 
 
+/* Shows a gap to the edges.  It comes again if it is not noted. */
+
+static int
+usherd_directory_anew(usherd_directory_t *d, uint64_t *number)
+{
+    int              rc;
+    usherd_reply_t  *reply;
+    usherd_words_t  *words;
+
+    words = &d->words;
+
+    usherd_script_start(d, 2);
+    usherd_words_add(words, USHER_NONCE, sizeof(USHER_NONCE) - 1);
+    usherd_words_add(words, USHER_CHANGES, sizeof(USHER_CHANGES) - 1);
+    usherd_words_add(words, d->lineage, strlen(d->lineage));
+    usherd_words_add(words, d->last_nonce, strlen(d->last_nonce));
+    usherd_words_add(words, d->nonce, strlen(d->nonce));
+    usherd_words_add(words, USHERD_DIRECTORY_LEAP,
+                     sizeof(USHERD_DIRECTORY_LEAP) - 1);
+
+    rc = usherd_script_call(d, USHERD_SCRIPT_ANEW, &reply);
+
+    if (rc == USHERD_DIRECTORY_LINEAGE) {
+
+        /* since a moment: it is compared again */
+
+        return USHERD_DIRECTORY_DEPOSED;
+    }
+
+    if (rc != USHERD_OK) {
+        return rc;
+    }
+
+    *number = (uint64_t) usherd_reply_integer(reply);
+
+    usherd_script_taken(d, 1u << USHERD_SCRIPT_ANEW);
+    usherd_reply_free(reply);
+
+    usherd_log(USHERD_LOG_INFO, "Redis was started anew, edges may have read "
+               "more than it has: they ask for all records again");
+
+    return USHERD_OK;
+}
+
+
 static int
 usherd_directory_begin(usherd_directory_t *d, const char *why,
     char version[24])
 {
     int                  rc;
-    const char          *values[2];
+    const char          *values[3];
     usherd_pg_result_t  *result;
 
     usherd_directory_nonce(d->lineage);
@@ -200,12 +263,13 @@ usherd_directory_begin(usherd_directory_t *d, const char *why,
 
     values[0] = d->lineage;
     values[1] = d->nonce;
+    values[2] = d->run_id;
 
     rc = usherd_pg_query(d->pg, "UPDATE usher.directory_state "
                          "SET lineage = $1, nonce = $2, last_nonce = $2, "
-                         "change_id = 0 "
+                         "change_id = 0, run_id = $3 "
                          "RETURNING nextval('usher.directory_version')",
-                         2, values, &result);
+                         3, values, &result);
 
     if (rc == USHERD_OK) {
         snprintf(version, 24, "%s", usherd_pg_value(result, 0, 0));

@@ -230,6 +230,21 @@ static const char  usherd_script_sweep[] =
     "return missing\n";
 
 
+/*
+ * Keys: nonce, changes.
+ * Arguments: lineage, last nonce, nonce, how many numbers to leave out.
+ * Returns the last change's number.
+ */
+static const char  usherd_script_anew[] =
+    USHERD_SCRIPT_NONCE("KEYS[1]", "ARGV[2]", "ARGV[3]")
+    USHERD_SCRIPT_LAST("KEYS[2]")
+    "id = math.max(id, tonumber(last)) + 1 + tonumber(ARGV[4])\n"
+    "redis.call('XADD', KEYS[2], string.format('%.0f-0', id),\n"
+    "    'l', ARGV[1], 'k', 'lost')\n"
+    "redis.call('SET', KEYS[1], string.format('%s %.0f', nonce, id))\n"
+    "return id\n";
+
+
 static const char  *usherd_scripts[USHERD_NSCRIPTS] = {
     usherd_script_project,
     usherd_script_beat,
@@ -237,7 +252,8 @@ static const char  *usherd_scripts[USHERD_NSCRIPTS] = {
     usherd_script_clear,
     usherd_script_fill,
     usherd_script_ready,
-    usherd_script_sweep
+    usherd_script_sweep,
+    usherd_script_anew
 };
 
 
