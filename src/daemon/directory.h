@@ -97,6 +97,8 @@ typedef struct {
     uint64_t                 count;             /* of heartbeats */
     uint64_t                 change;            /* the last one's number, by
                                                    PostgreSQL */
+    uint64_t                 missing;           /* records, since it was said;
+                                                   0: none is */
     unsigned                 kinds;             /* bits, of this batch */
     unsigned                 length;            /* ids of its longest row */
     unsigned                 done;              /* of these in Redis */
@@ -114,6 +116,8 @@ typedef struct {
     unsigned                 evicts:1;          /* policy was logged */
     unsigned                 nameless:1;        /* no run_id, was logged */
     unsigned                 renewing:1;        /* a lineage, was logged */
+    unsigned                 found:1;           /* in this turn of the sweep:
+                                                   something may be missing */
     char                     failed[6];         /* SQLSTATE that was logged;
                                                    "": all is well */
     char                     run_id[64];        /* of Redis */

@@ -13,6 +13,9 @@
  *
  * What waits in the outbox is not missing: a key and its row there are of one
  * transaction, and nobody but us takes it out.
+ *
+ * A Redis that evicts loses records each second: the log has the first ones,
+ * and the end, which is a turn over all kinds that has found nothing.
  */
 
 
@@ -29,6 +32,9 @@ static int usherd_sweep_look(usherd_directory_t *d, const char *kind,
     usherd_pg_result_t *ids);
 static int usherd_sweep_missing(usherd_directory_t *d, const char *kind,
     usherd_pg_result_t *ids, const usherd_reply_t *missing);
+static void usherd_sweep_found(usherd_directory_t *d, const char *kind,
+    uint64_t n);
+static void usherd_sweep_turned(usherd_directory_t *d);
 
 
 int
@@ -60,6 +66,10 @@ usherd_directory_sweep(usherd_directory_t *d)
     if (n == 0) {
         d->sweep_kind = (d->sweep_kind + 1) % USHERD_DIRECTORY_NKINDS;
         d->sweep_after[0] = '\0';
+
+        if (d->sweep_kind == 0) {
+            usherd_sweep_turned(d);
+        }
 
     } else {
         rc = usherd_sweep_look(d, kind, ids);
@@ -99,10 +109,16 @@ usherd_sweep_look(usherd_directory_t *d, const char *kind,
 
     rc = usherd_script_call(d, USHERD_SCRIPT_SWEEP, &missing);
 
-    /* a right that is missing has been said, and holds nothing else up */
+    if (rc == USHERD_DIRECTORY_REFUSED) {
+
+        /* that holds nothing else up; what is missing is not known */
+
+        d->found = 1;
+        return USHERD_OK;
+    }
 
     if (rc != USHERD_OK) {
-        return rc == USHERD_DIRECTORY_REFUSED ? USHERD_OK : rc;
+        return rc;
     }
 
     usherd_script_taken(d, 1u << USHERD_SCRIPT_SWEEP);
@@ -123,7 +139,6 @@ usherd_sweep_missing(usherd_directory_t *d, const char *kind,
 {
     int                  rc;
     unsigned             i, row;
-    uint64_t             n;
     const char          *values[2];
     usherd_pg_result_t  *result;
 
@@ -152,13 +167,41 @@ usherd_sweep_missing(usherd_directory_t *d, const char *kind,
     }
 
     if (usherd_pg_rows(result) == 1) {
-        n = usherd_pg_number(result, 0, 0);
-        usherd_add(directory_missing, n);
-        usherd_log(USHERD_LOG_WARN, "%llu records of kind %s were missing in "
-                   "Redis: written again", (unsigned long long) n, kind);
+        usherd_sweep_found(d, kind, usherd_pg_number(result, 0, 0));
     }
 
     usherd_pg_free(result);
 
     return USHERD_OK;
+}
+
+
+static void
+usherd_sweep_found(usherd_directory_t *d, const char *kind, uint64_t n)
+{
+    usherd_add(directory_missing, n);
+
+    if (d->missing == 0) {
+        usherd_log(USHERD_LOG_WARN, "%llu records of kind %s were missing in "
+                   "Redis: written again, like all that are found missing "
+                   "until none is", (unsigned long long) n, kind);
+    }
+
+    d->missing += n;
+    d->found = 1;
+}
+
+
+/* All kinds have been looked through. */
+
+static void
+usherd_sweep_turned(usherd_directory_t *d)
+{
+    if (d->missing > 0 && !d->found) {
+        usherd_log(USHERD_LOG_INFO, "no record is missing in Redis any more: "
+                   "%llu were written again", (unsigned long long) d->missing);
+        d->missing = 0;
+    }
+
+    d->found = 0;
 }
