@@ -107,11 +107,14 @@ is((grep { $_->[1]{i} =~ tr/ // >= 1000 } @bulk), 0,
 
 my $bad = key_id('one');
 $t->redis_cli('set', "usher:d:$bad", 'no record');
-$t->redis_cli('sadd', 'usher:d:bad', $bad, 'nonsense', 'what:ever');
+$t->redis_cli('sadd', 'usher:d:bad', $bad, 'nonsense', 'what:ever',
+              "key:\xff");
 $t->wait_for(sub { record_is($t, $bad, 'state', 'revoked') },
              'a corrupt record is mended');
 is($t->redis_cli('scard usher:d:bad'), 0, 'its report is gone');
 is((changes($t))[-1]->[1]{i}, $bad =~ s/^key://r, 'and edges are told');
+unlike($t->log_of('usherd'), qr/transaction of the directory failed/,
+       'what is no id is no error');
 
 is(lineage($t), $lineage, 'all in one lineage');
 

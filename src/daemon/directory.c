@@ -714,6 +714,12 @@ usherd_directory_bad(usherd_directory_t *d, const usherd_reply_t *reply)
 
         *id++ = '\0';
 
+        /* digests and numbers: what else there is, an edge did not read */
+
+        if (id[strspn(id, "0123456789abcdef")] != '\0') {
+            continue;
+        }
+
         for (k = 0; k < USHERD_DIRECTORY_NKINDS; k++) {
             if (strcmp(text, usherd_directory_kinds[k]) == 0) {
                 break;
