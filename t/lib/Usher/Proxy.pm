@@ -41,8 +41,13 @@ sub new {
 
 sub DESTROY { kill 'KILL', $_[0]{pid} if $_[0]{pid} }
 
-sub conninfo { my $dsn = $_[0]{t}->dsn($_[1]); $dsn =~ s/host=\S+/host=$_[0]{dir}/;
-               $dsn }
+sub conninfo {
+    return $_[0]{t}->dsn($_[1]) =~ s/host=\S+/host=$_[0]{dir}/r;
+}
+
+
+sub address { "unix:$_[0]{dir}/$_[0]{name}" }
+
 
 # The connection is closed instead of passing the answer to what contains it.
 

@@ -184,9 +184,9 @@ sub hole {
 
 
 sub close {
-    my ($self) = @_;
+    my ($self, $end) = @_;
 
-    my $end = $self->end;
+    $end //= $self->end;
 
     $self->redis->xadd($self->key, "$end-1", v => 1, f => $end, e => 1);
 
