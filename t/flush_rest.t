@@ -106,12 +106,13 @@ $t->wait_for(sub { !rest($half) }, 'and goes');
 my $hidden = Usher::Slot->new($t);
 
 gap($hidden);
-$t->redis_cli('acl', 'setuser', 'default', '-xrevrange');
+$t->wait_for(sub { rest($hidden) }, 'put aside', 20);
+$t->redis_cli('acl', 'setuser', 'default', '-xrange');
 $t->wait_for(sub { $t->log_of('usherd') =~ /\Q$hidden->{id}\E.*NOPERM/ },
              'refused: said', 20);
 sleep 1;
 ok(rest($hidden), 'and it is there');
-$t->redis_cli('acl', 'setuser', 'default', '+xrevrange');
+$t->redis_cli('acl', 'setuser', 'default', '+xrange');
 is(scalar(() = $t->log_of('usherd') =~ /NOPERM/g), 1, 'said once');
 $t->redis_cli('acl', 'setuser', 'default', '-smembers');
 $t->wait_for(sub { $t->log_of('usherd') =~ /refuses usher:rest: NOPERM/ },

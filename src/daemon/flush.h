@@ -100,10 +100,12 @@ typedef struct {
     uint64_t             rewind_at;   /* msec; 0: no rewind under way */
     uint64_t             rewind_said; /* position + 1 it was logged for */
     uint64_t             corrupt_at;  /* position + 1 of a corrupt entry */
-    uint64_t             aside_at;    /* position + 1 it was put aside at */
-    uint64_t             rest_at;     /* msec, when it may be added again */
-    unsigned             rest_said:1; /* that Redis refuses, or that one is
-                                         aside already */
+
+    /* what was put aside of its stream; UINT64_MAX: nothing */
+    unsigned             rests;       /* so many times */
+    uint64_t             rest_from;   /* where the first of them goes on */
+    uint64_t             rest_at;     /* msec, when it may be copied back */
+    unsigned             rest_said:1; /* that Redis refuses something */
 
     /* a fork being located */
     unsigned             forking:1;
@@ -230,6 +232,10 @@ typedef struct {
 /* The index-th slot has something in the batch. */
 #define usherd_flush_changed(slot)                                            \
     ((slot)->next != (slot)->position || (slot)->ended)
+
+/* Minor of the id behind which a stream is looked at; 1: an end is nothing. */
+#define usherd_flush_past(slot)                                               \
+    ((slot)->state == USHERD_SLOT_ENDED)
 
 /* Makes room for one more; ends the process when there is no memory. */
 void *usherd_flush_grow(void *array, size_t size, size_t n, size_t *room);

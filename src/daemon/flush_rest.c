@@ -10,14 +10,22 @@
  *
  * Where a rewind is not answered in time, and the stream goes on above it, the
  * stream is renamed: now there is none, the edge takes it up as always, and
- * closes it where its disk ends.  After that what was put aside is added
- * again, as often as need be, for an edge that sends once more deletes it.
- * It goes when the position has passed it, and not before.  What is added
- * twice is refused by its id: all of this may be interrupted and done again.
+ * closes it where its disk ends.  After that what was put aside, the rest, is
+ * copied back, as often as need be, for an edge that sends once more deletes
+ * the copy.  The rest goes when the position has passed it, and not before.
  *
- * While the edge sends nothing is added: it would find an id above its own,
+ * While the edge sends nothing is copied: it would find an id above its own,
  * and take the stream up once more.  The end entry tells that it is done; or
  * the operator, who skips what nobody has.
+ *
+ * There may be a rest from before: PostgreSQL was set back again, or who sent
+ * had a part only.  If that has each entry of the stream, the stream is a copy
+ * of it and goes; otherwise both are kept, the second as <slot>:2.  Nothing is
+ * merged: each rest is copied back when the position is where it goes on, and
+ * an entry that was stored out of another is skipped.
+ *
+ * Each step is one script, which looks again at what it was judged by: the
+ * lease may have ended since, and another be at work.
  */
 
 
@@ -28,84 +36,168 @@
 #include "flush.h"
 
 
-#define USHERD_REST         "usher:rest"       /* set of slots */
-#define USHERD_REST_PREFIX  "usher:rest:"      /* + slot: a stream */
-#define USHERD_REST_STEP    16                 /* entries in one reply */
-#define USHERD_REST_AGAIN   5000               /* msec between two adds */
+#define USHERD_REST         "usher:rest"       /* set of names */
+#define USHERD_REST_PREFIX  "usher:rest:"      /* + name: a stream */
+#define USHERD_REST_NAME    (USHER_SLOT_TEXT + 16)  /* <slot>, <slot>:<n> */
+#define USHERD_REST_ID      48
+#define USHERD_REST_AGAIN   5000               /* msec between two copies */
+
+#define USHERD_REST_OTHER   2                  /* what aside's script says */
+#define USHERD_REST_COPY    3
 
 
-static int usherd_rest_slot(usherd_flush_t *f, usherd_slot_t *slot);
-static int usherd_rest_live(usherd_flush_t *f, usherd_slot_t *slot,
-    uint64_t from);
-static int usherd_rest_again(usherd_flush_t *f, usherd_slot_t *slot);
+static void usherd_rest_say(usherd_slot_t *slot, uint64_t from,
+    unsigned copy);
+static int usherd_rest_slot(usherd_flush_t *f, usherd_slot_t *slot,
+    const char *name);
+static int usherd_rest_again(usherd_flush_t *f, usherd_slot_t *slot,
+    const char *name);
+static int usherd_rest_waits(usherd_flush_t *f);
+static int usherd_rest_live(usherd_flush_t *f, usherd_slot_t *slot);
+static int usherd_rest_done(usherd_flush_t *f, usherd_slot_t *slot,
+    const char *name, const char *after);
 static int usherd_rest_peek(usherd_flush_t *f, usherd_slot_t *slot,
-    const char *command, const char *prefix, usherd_entry_t *entry);
+    const char *prefix, const char *name, const char *after,
+    usherd_entry_t *entry);
+static void usherd_rest_note(usherd_slot_t *slot, uint64_t from);
+static void usherd_rest_id(char *text, uint64_t position, uint64_t minor);
+static int usherd_rest_answer(usherd_slot_t *slot, usherd_reply_t *reply);
 static void usherd_rest_refused(usherd_slot_t *slot, usherd_reply_t *reply);
-static int usherd_rest_add(usherd_flush_t *f, usherd_slot_t *slot);
-static int usherd_rest_entry(usherd_flush_t *f, usherd_slot_t *slot,
-    const usherd_reply_t *entry);
-static int usherd_rest_done(usherd_flush_t *f, usherd_slot_t *slot);
-static int usherd_rest_run(usherd_slot_t *slot, usherd_reply_t *reply);
+
+
+/* The entry behind an id, or nil. */
+#define USHERD_REST_AFTER                                                     \
+    "local function after(key, id)\n"                                         \
+    "    return redis.call('XRANGE', key, '(' .. id, '+', 'COUNT', 1)[1]\n"   \
+    "end\n"
+
+/*
+ * Keys: stream, rest, set.
+ * Arguments: name of the rest, the id up to which all is stored, that of the
+ * entry which is in the way.
+ *
+ * Returns 0: it is not there any more, 1: the stream is put aside, 2: there
+ * is a rest of that name, which has not all of it, 3: which has, it is gone.
+ */
+static const char  usherd_rest_script_aside[] =
+    USHERD_REST_AFTER
+    "local entry = after(KEYS[1], ARGV[2])\n"
+    "if not entry or entry[1] ~= ARGV[3] then\n"
+    "    return 0\n"
+    "end\n"
+    "redis.call('SADD', KEYS[3], ARGV[1])\n"
+    "if redis.call('RENAMENX', KEYS[1], KEYS[2]) == 1 then\n"
+    "    return 1\n"
+    "end\n"
+    "while entry do\n"
+    "    local same = redis.call('XRANGE', KEYS[2], entry[1], entry[1])[1]\n"
+    "    if not same or table.concat(same[2], ' ')\n"
+    "                   ~= table.concat(entry[2], ' ')\n"
+    "    then\n"
+    "        return 2\n"
+    "    end\n"
+    "    entry = after(KEYS[1], entry[1])\n"
+    "end\n"
+    "redis.call('DEL', KEYS[1])\n"
+    "return 3\n";
+
+/*
+ * Keys: stream, rest.  Arguments: the id up to which all is stored.
+ * Returns 1 if it was copied.
+ */
+static const char  usherd_rest_script_again[] =
+    USHERD_REST_AFTER
+    "if after(KEYS[1], ARGV[1]) then\n"
+    "    return 0\n"
+    "end\n"
+    "return redis.call('COPY', KEYS[2], KEYS[1], 'REPLACE')\n";
+
+/*
+ * Keys: rest, set.  Arguments: name of the rest, the id up to which all is
+ * stored.  Returns 1 if it is gone.
+ */
+static const char  usherd_rest_script_done[] =
+    USHERD_REST_AFTER
+    "if after(KEYS[1], ARGV[2]) then\n"
+    "    return 0\n"
+    "end\n"
+    "redis.call('DEL', KEYS[1])\n"
+    "redis.call('SREM', KEYS[2], ARGV[1])\n"
+    "return 1\n";
 
 
 int
 usherd_flush_aside(usherd_flush_t *f, usherd_slot_t *slot)
 {
-    int              rc;
-    uint64_t         moved;
-    usherd_entry_t   first;
-    usherd_reply_t  *reply;
+    int             rc;
+    char            after[USHERD_REST_ID], id[USHERD_REST_ID];
+    char            name[USHERD_REST_NAME];
+    unsigned        n;
+    usherd_entry_t  first;
 
-    if (slot->aside_at == slot->position + 1) {
-        return USHERD_OK;
-    }
+    usherd_rest_id(after, slot->position, usherd_flush_past(slot));
 
-    rc = usherd_rest_peek(f, slot, "XRANGE %s%s - + COUNT 1",
-                          USHER_STREAM_PREFIX, &first);
+    rc = usherd_rest_peek(f, slot, USHER_STREAM_PREFIX, slot->id, after,
+                          &first);
 
-    if (rc != 1 || first.from <= slot->rewind_to) {
+    if (rc != 1 || first.from <= slot->position) {
         return rc == USHERD_LOST ? rc : USHERD_OK;
     }
 
-    /* first said, then done: what is not there is taken out again */
+    usherd_rest_id(id, first.end, first.minor);
+    snprintf(name, sizeof(name), "%s", slot->id);
 
-    rc = usherd_rest_run(slot, usherd_redis_format(f->redis,
-                                   "SADD " USHERD_REST " %s", slot->id));
+    for (n = 2; /* void */ ; n++) {
 
-    if (rc != USHERD_OK) {
+        rc = usherd_rest_answer(slot, usherd_redis_format(f->redis,
+                 "EVAL %s 3 " USHER_STREAM_PREFIX "%s " USHERD_REST_PREFIX
+                 "%s " USHERD_REST " %s %s %s", usherd_rest_script_aside,
+                 slot->id, name, name, after, id));
+
+        if (rc != USHERD_REST_OTHER) {
+            break;
+        }
+
+        snprintf(name, sizeof(name), "%s:%u", slot->id, n);
+    }
+
+    if (rc <= 0) {
         return rc == USHERD_LOST ? rc : USHERD_OK;
     }
 
-    reply = usherd_redis_format(f->redis, "RENAMENX " USHER_STREAM_PREFIX "%s "
-                                USHERD_REST_PREFIX "%s", slot->id, slot->id);
-    moved = reply ? (uint64_t) usherd_reply_integer(reply) : 0;
+    slot->rest_at = 0;
+    usherd_rest_note(slot, first.from);
+    usherd_rest_say(slot, first.from, rc == USHERD_REST_COPY);
 
-    rc = usherd_rest_run(slot, reply);
+    return USHERD_OK;
+}
 
-    if (moved == 1) {
-        slot->aside_at = slot->position + 1;
 
+static void
+usherd_rest_say(usherd_slot_t *slot, uint64_t from, unsigned copy)
+{
+    const char  *what;
+
+    what = copy ? "goes, for all of it was put aside before"
+                : "is put aside, so that who has it can";
+
+    if (slot->rest_from > slot->position) {
         usherd_log(USHERD_LOG_WARN, "slot %s: nobody sends what it has from "
-                   "%llu to %llu; its stream is put aside, so that who has it "
-                   "can", slot->id, (unsigned long long) slot->rewind_to,
-                   (unsigned long long) first.from);
-
-    } else if (rc == USHERD_OK && !slot->rest_said) {
-        slot->rest_said = 1;
-
-        usherd_log(USHERD_LOG_WARN, "slot %s: nobody sends what it has from "
-                   "%llu to %llu, and what was put aside of its stream before "
-                   "is still there", slot->id,
-                   (unsigned long long) slot->rewind_to,
-                   (unsigned long long) first.from);
+                   "%llu to %llu; its stream %s", slot->id,
+                   (unsigned long long) slot->position,
+                   (unsigned long long) slot->rest_from, what);
+        return;
     }
 
-    return rc == USHERD_LOST ? rc : USHERD_OK;
+    usherd_log(USHERD_LOG_WARN, "slot %s: its stream goes on at %llu, and "
+               "before that comes what was put aside; it %s", slot->id,
+               (unsigned long long) from,
+               copy ? what : "is put aside as well");
 }
 
 
 /*
- * Each tick: whether what was put aside can be added again, or go.  Its edge
+ * Each tick: whether what was put aside can be copied back, or go.  Its edge
  * may have retired the slot meanwhile: it is ours until then.
  */
 
@@ -114,8 +206,8 @@ usherd_flush_rests(usherd_flush_t *f)
 {
     int              rc;
     size_t           len;
-    unsigned         k, aside;
-    const char      *id;
+    unsigned         i, k;
+    const char      *name;
     unsigned char    bytes[USHER_SLOT_ID];
     usherd_slot_t   *slot;
     usherd_reply_t  *reply;
@@ -142,125 +234,164 @@ usherd_flush_rests(usherd_flush_t *f)
 
     f->rests_refused = 0;
 
+    for (i = 0; i < f->nslots; i++) {
+        f->slots[i]->rests = 0;
+        f->slots[i]->rest_from = UINT64_MAX;
+    }
+
     rc = USHERD_OK;
-    aside = 0;
 
     for (k = 0; k < usherd_reply_count(reply) && rc == USHERD_OK; k++) {
-        id = usherd_reply_text(usherd_reply_at(reply, k), &len);
+        name = usherd_reply_text(usherd_reply_at(reply, k), &len);
 
-        if (len != USHER_SLOT_TEXT || usher_slot_parse(id, len, bytes) != 0) {
+        if (len < USHER_SLOT_TEXT
+            || usher_slot_parse(name, USHER_SLOT_TEXT, bytes) != 0
+            || (name[USHER_SLOT_TEXT] != '\0'
+                && name[USHER_SLOT_TEXT] != ':'))
+        {
             continue;
         }
 
-        slot = usherd_flush_slot(f, id, len);
+        slot = usherd_flush_slot(f, name, USHER_SLOT_TEXT);
         slot->registered = usherd_now();
 
         if (slot->held && slot->loaded) {
-            aside++;
-            rc = usherd_rest_slot(f, slot);
+            rc = usherd_rest_slot(f, slot, name);
+        }
+    }
+
+    usherd_reply_free(reply);
+
+    return rc == USHERD_OK ? usherd_rest_waits(f) : rc;
+}
+
+
+/* What all of them wait for. */
+
+static int
+usherd_rest_waits(usherd_flush_t *f)
+{
+    unsigned        i, aside;
+    usherd_slot_t  *slot;
+
+    aside = 0;
+
+    for (i = 0; i < f->nslots; i++) {
+        slot = f->slots[i];
+
+        if (slot->rests == 0) {
+            continue;
+        }
+
+        aside++;
+
+        /* live: the operator has not skipped as far as that */
+
+        if (slot->state == USHERD_SLOT_ENDED
+            && slot->rest_from > slot->position
+            && slot->rest_from != UINT64_MAX
+            && usherd_rest_live(f, slot) == USHERD_LOST)
+        {
+            return USHERD_LOST;
         }
     }
 
     usherd_set(flush_slots_aside, aside);
-    usherd_reply_free(reply);
 
-    return rc;
+    return USHERD_OK;
 }
 
 
 static int
-usherd_rest_slot(usherd_flush_t *f, usherd_slot_t *slot)
+usherd_rest_slot(usherd_flush_t *f, usherd_slot_t *slot, const char *name)
 {
     int             rc;
-    usherd_entry_t  first, last;
+    char            after[USHERD_REST_ID];
+    usherd_entry_t  next;
 
-    rc = usherd_rest_peek(f, slot, "XREVRANGE %s%s + - COUNT 1",
-                          USHERD_REST_PREFIX, &last);
+    /* an end at the position is none, where more follows */
+
+    usherd_rest_id(after, slot->position, 1);
+
+    rc = usherd_rest_peek(f, slot, USHERD_REST_PREFIX, name, after, &next);
+
+    if (rc == 0) {
+        rc = usherd_rest_done(f, slot, name, after);
+        return rc == USHERD_LOST ? rc : USHERD_OK;
+    }
+
+    slot->rests++;
 
     if (rc < 0) {
         return rc == USHERD_LOST ? rc : USHERD_OK;
     }
 
-    /* not before: whoever sends again deletes what was added */
+    usherd_rest_note(slot, next.from);
 
-    if (rc == 0 || last.end <= slot->position) {
-        return usherd_rest_done(f, slot);
-    }
+    /* not before: whoever sends again deletes the copy */
 
-    if (slot->state != USHERD_SLOT_ENDED && slot->state != USHERD_SLOT_LIVE) {
+    if ((slot->state != USHERD_SLOT_ENDED && slot->state != USHERD_SLOT_LIVE)
+        || next.from > slot->position)
+    {
         return USHERD_OK;
     }
 
-    rc = usherd_rest_peek(f, slot, "XRANGE %s%s - + COUNT 1",
-                          USHERD_REST_PREFIX, &first);
-    if (rc < 0) {
-        return rc == USHERD_LOST ? rc : USHERD_OK;
-    }
-
-    if (first.from > slot->position) {
-
-        /* live: the operator has not skipped as far as that */
-
-        if (slot->state == USHERD_SLOT_ENDED) {
-            rc = usherd_rest_live(f, slot, first.from);
-        }
-
-        return rc == USHERD_LOST ? rc : USHERD_OK;
-    }
-
-    return usherd_rest_again(f, slot);
+    return usherd_rest_again(f, slot, name);
 }
 
 
 /*
  * All that lies before it is stored.  Where the slot lives nothing tells that
  * its edge has done, but that nothing has been in the stream for a while: a
- * part may have been added and stored before.
+ * part may have been copied and stored before.
  */
 
 static int
-usherd_rest_again(usherd_flush_t *f, usherd_slot_t *slot)
+usherd_rest_again(usherd_flush_t *f, usherd_slot_t *slot, const char *name)
 {
     int             rc;
+    char            after[USHERD_REST_ID];
     uint64_t        now;
-    usherd_entry_t  last;
+    usherd_entry_t  first;
 
     now = usherd_now();
 
-    if (slot->state == USHERD_SLOT_LIVE) {
+    usherd_rest_id(after, slot->position, usherd_flush_past(slot));
 
-        rc = usherd_rest_peek(f, slot, "XREVRANGE %s%s + - COUNT 1",
-                              USHER_STREAM_PREFIX, &last);
-        if (rc < 0) {
-            return rc == USHERD_LOST ? rc : USHERD_OK;
-        }
+    rc = usherd_rest_peek(f, slot, USHER_STREAM_PREFIX, slot->id, after,
+                          &first);
+    if (rc < 0) {
+        return rc == USHERD_LOST ? rc : USHERD_OK;
+    }
 
-        if (rc == 1 && last.end > slot->position) {
-            slot->rest_at = now + USHERD_REST_AGAIN;
-            return USHERD_OK;
-        }
+    if (rc == 1) {
+        slot->rest_at = now + USHERD_REST_AGAIN;
+        return USHERD_OK;
+    }
 
-        if (slot->rest_at == 0 && !slot->rechain) {
-            slot->rest_at = now + USHERD_REST_AGAIN;
-        }
+    if (slot->rest_at == 0 && slot->state == USHERD_SLOT_LIVE
+        && !slot->rechain)
+    {
+        slot->rest_at = now + USHERD_REST_AGAIN;
     }
 
     if (now < slot->rest_at) {
         return USHERD_OK;
     }
 
-    if (slot->state == USHERD_SLOT_LIVE) {
+    rc = usherd_rest_answer(slot, usherd_redis_format(f->redis,
+             "EVAL %s 2 " USHER_STREAM_PREFIX "%s " USHERD_REST_PREFIX
+             "%s %s", usherd_rest_script_again, slot->id, name, after));
 
-        /* an empty stream refuses what is below its last id */
+    if (rc == 1) {
+        slot->rest_said = 0;
+        slot->rest_at = now + USHERD_REST_AGAIN;
 
-        rc = usherd_rest_run(slot, usherd_redis_format(f->redis, "DEL "
-                                       USHER_STREAM_PREFIX "%s", slot->id));
-        if (rc != USHERD_OK) {
-            return rc == USHERD_LOST ? rc : USHERD_OK;
-        }
+        usherd_log(USHERD_LOG_INFO, "slot %s: what was put aside of its "
+                   "stream is there again", slot->id);
     }
 
-    return usherd_rest_add(f, slot);
+    return rc == USHERD_LOST ? rc : USHERD_OK;
 }
 
 
@@ -270,18 +401,31 @@ usherd_rest_again(usherd_flush_t *f, usherd_slot_t *slot)
  */
 
 static int
-usherd_rest_live(usherd_flush_t *f, usherd_slot_t *slot, uint64_t from)
+usherd_rest_live(usherd_flush_t *f, usherd_slot_t *slot)
 {
-    int          rc;
-    const char  *values[1];
+    int                  rc;
+    char                 position[24];
+    const char          *values[2];
+    usherd_pg_result_t  *res;
+
+    snprintf(position, sizeof(position), "%llu",
+             (unsigned long long) slot->position);
 
     values[0] = slot->id;
+    values[1] = position;
 
     rc = usherd_pg_query(f->pg, "UPDATE usher.journal SET state = 'live' "
-                         "WHERE slot = $1 AND state = 'ended'", 1, values,
-                         NULL);
+                         "WHERE slot = $1 AND position = $2 "
+                         "AND state = 'ended'", 2, values, &res);
     if (rc != USHERD_OK) {
         return rc;
+    }
+
+    rc = usherd_pg_affected(res) == 1;
+    usherd_pg_free(res);
+
+    if (!rc) {
+        return USHERD_OK;
     }
 
     slot->state = USHERD_SLOT_LIVE;
@@ -289,26 +433,48 @@ usherd_rest_live(usherd_flush_t *f, usherd_slot_t *slot, uint64_t from)
     usherd_log(USHERD_LOG_ALERT, "slot %s: its edge has nothing from %llu to "
                "%llu, but Redis has what follows: usherctl journal skip goes "
                "on there", slot->id, (unsigned long long) slot->position,
-               (unsigned long long) from);
+               (unsigned long long) slot->rest_from);
 
     return USHERD_OK;
 }
 
 
+/* 1: it is gone. */
+
+static int
+usherd_rest_done(usherd_flush_t *f, usherd_slot_t *slot, const char *name,
+    const char *after)
+{
+    int  rc;
+
+    rc = usherd_rest_answer(slot, usherd_redis_format(f->redis,
+             "EVAL %s 2 " USHERD_REST_PREFIX "%s " USHERD_REST " %s %s",
+             usherd_rest_script_done, name, name, after));
+
+    if (rc == 1) {
+        slot->rest_said = 0;
+        slot->rest_at = 0;
+    }
+
+    return rc;
+}
+
+
 /*
- * The first or last entry of a stream, as far as it can be read: what cannot
- * is judged when it comes up in the stream, and is not passed before.  1, or
- * 0: there is none, or USHERD_ERROR: Redis does not tell.
+ * The first entry behind an id, as far as it can be read: what cannot is
+ * judged when it comes up in the stream, and is not passed before.  1, or 0:
+ * there is none, or USHERD_ERROR: Redis does not tell.
  */
 
 static int
-usherd_rest_peek(usherd_flush_t *f, usherd_slot_t *slot, const char *command,
-    const char *prefix, usherd_entry_t *entry)
+usherd_rest_peek(usherd_flush_t *f, usherd_slot_t *slot, const char *prefix,
+    const char *name, const char *after, usherd_entry_t *entry)
 {
     unsigned         n;
     usherd_reply_t  *reply;
 
-    reply = usherd_redis_format(f->redis, command, prefix, slot->id);
+    reply = usherd_redis_format(f->redis, "XRANGE %s%s (%s + COUNT 1", prefix,
+                                name, after);
 
     if (reply == NULL) {
         return USHERD_LOST;
@@ -328,15 +494,55 @@ usherd_rest_peek(usherd_flush_t *f, usherd_slot_t *slot, const char *command,
         && usherd_flush_parse(usherd_reply_at(reply, 0), entry) != NULL)
     {
         entry->from = 0;
-
-        if (entry->end == 0) {
-            entry->end = UINT64_MAX;
-        }
     }
 
     usherd_reply_free(reply);
 
     return n > 0;
+}
+
+
+/* Where what was put aside goes on. */
+
+static void
+usherd_rest_note(usherd_slot_t *slot, uint64_t from)
+{
+    if (from < slot->rest_from) {
+        slot->rest_from = from;
+    }
+}
+
+
+static void
+usherd_rest_id(char *text, uint64_t position, uint64_t minor)
+{
+    snprintf(text, USHERD_REST_ID, "%llu-%llu", (unsigned long long) position,
+             (unsigned long long) minor);
+}
+
+
+/* What a script says. */
+
+static int
+usherd_rest_answer(usherd_slot_t *slot, usherd_reply_t *reply)
+{
+    int  rc;
+
+    if (reply == NULL) {
+        return USHERD_LOST;
+    }
+
+    if (usherd_reply_type(reply) == USHERD_REPLY_ERROR) {
+        usherd_rest_refused(slot, reply);
+        rc = USHERD_ERROR;
+
+    } else {
+        rc = (int) usherd_reply_integer(reply);
+    }
+
+    usherd_reply_free(reply);
+
+    return rc;
 }
 
 
@@ -352,187 +558,7 @@ usherd_rest_refused(usherd_slot_t *slot, usherd_reply_t *reply)
     slot->rest_said = 1;
 
     usherd_log(USHERD_LOG_ERROR, "slot %s: its stream cannot be put aside, or "
-               "what was cannot be added or go; trying again, redis-users.conf "
-               "has the rights it needs: %s", slot->id,
+               "what was cannot be copied back or go; trying again, "
+               "redis-users.conf has the rights it needs: %s", slot->id,
                usherd_reply_text(reply, NULL));
-}
-
-
-static int
-usherd_rest_add(usherd_flush_t *f, usherd_slot_t *slot)
-{
-    int                    rc;
-    char                   after[48];
-    size_t                 len;
-    unsigned               i, n;
-    const char            *id;
-    usherd_reply_t        *reply;
-    const usherd_reply_t  *list;
-
-    memcpy(after, "0", 2);
-
-    do {
-        reply = usherd_redis_format(f->redis, "XREAD COUNT %llu STREAMS "
-                                    USHERD_REST_PREFIX "%s %s",
-                                    (unsigned long long) USHERD_REST_STEP,
-                                    slot->id, after);
-        if (reply == NULL) {
-            return USHERD_LOST;
-        }
-
-        rc = USHERD_OK;
-        n = 0;
-
-        if (usherd_reply_type(reply) == USHERD_REPLY_ERROR) {
-            usherd_rest_refused(slot, reply);
-            rc = USHERD_ERROR;
-
-        } else if (usherd_reply_count(reply) == 1) {
-            list = usherd_reply_at(usherd_reply_at(reply, 0), 1);
-            n = usherd_reply_count(list);
-
-            for (i = 0; i < n && rc == USHERD_OK; i++) {
-                rc = usherd_rest_entry(f, slot, usherd_reply_at(list, i));
-
-                id = usherd_reply_text(
-                         usherd_reply_at(usherd_reply_at(list, i), 0), &len);
-
-                if (len >= sizeof(after)) {
-                    rc = USHERD_ERROR;
-                    break;
-                }
-
-                memcpy(after, id, len + 1);
-            }
-        }
-
-        usherd_reply_free(reply);
-
-        if (rc != USHERD_OK) {
-            return rc == USHERD_LOST ? rc : USHERD_OK;
-        }
-
-    } while (n > 0);
-
-    usherd_log(USHERD_LOG_INFO, "slot %s: what was put aside of its stream is "
-               "there again", slot->id);
-
-    slot->rest_said = 0;
-    slot->rest_at = usherd_now() + USHERD_REST_AGAIN;
-
-    return USHERD_OK;
-}
-
-
-/* Added as it was. */
-
-static int
-usherd_rest_entry(usherd_flush_t *f, usherd_slot_t *slot,
-    const usherd_reply_t *entry)
-{
-    int                    rc;
-    char                   key[USHERD_FLUSH_TEXT];
-    size_t                *lens;
-    unsigned               i, n;
-    const char           **argv, *text;
-    usherd_reply_t        *reply;
-    const usherd_reply_t  *fields;
-
-    fields = usherd_reply_at(entry, 1);
-    n = usherd_reply_count(fields);
-
-    argv = malloc((n + 3) * sizeof(char *));
-    lens = malloc((n + 3) * sizeof(size_t));
-
-    if (argv == NULL || lens == NULL) {
-        usherd_log(USHERD_LOG_ALERT, "out of memory");
-        abort();
-    }
-
-    snprintf(key, sizeof(key), USHER_STREAM_PREFIX "%s", slot->id);
-
-    argv[0] = "XADD";
-    lens[0] = 4;
-    argv[1] = key;
-    lens[1] = strlen(key);
-    argv[2] = usherd_reply_text(usherd_reply_at(entry, 0), &lens[2]);
-
-    for (i = 0; i < n; i++) {
-        argv[i + 3] = usherd_reply_text(usherd_reply_at(fields, i),
-                                        &lens[i + 3]);
-    }
-
-    reply = usherd_redis_command(f->redis, n + 3, argv, lens);
-
-    free(argv);
-    free(lens);
-
-    if (reply == NULL) {
-        return USHERD_LOST;
-    }
-
-    rc = USHERD_OK;
-
-    /* one that is there, or is below the end, is no failure */
-
-    if (usherd_reply_type(reply) == USHERD_REPLY_ERROR) {
-        text = usherd_reply_text(reply, NULL);
-
-        if (strncmp(text, "ERR The ID", 10) != 0) {
-            usherd_rest_refused(slot, reply);
-            rc = USHERD_ERROR;
-        }
-    }
-
-    usherd_reply_free(reply);
-
-    return rc;
-}
-
-
-static int
-usherd_rest_done(usherd_flush_t *f, usherd_slot_t *slot)
-{
-    int  rc;
-
-    slot->rest_said = 0;
-
-    rc = usherd_rest_run(slot, usherd_redis_format(f->redis, "DEL "
-                                   USHERD_REST_PREFIX "%s", slot->id));
-
-    if (rc == USHERD_OK) {
-        rc = usherd_rest_run(slot, usherd_redis_format(f->redis,
-                                       "SREM " USHERD_REST " %s", slot->id));
-    }
-
-    return rc == USHERD_LOST ? rc : USHERD_OK;
-}
-
-
-static int
-usherd_rest_run(usherd_slot_t *slot, usherd_reply_t *reply)
-{
-    int          rc;
-    const char  *text;
-
-    if (reply == NULL) {
-        return USHERD_LOST;
-    }
-
-    rc = USHERD_OK;
-
-    if (usherd_reply_type(reply) == USHERD_REPLY_ERROR) {
-        text = usherd_reply_text(reply, NULL);
-        rc = USHERD_ERROR;
-
-        /* the stream may be gone meanwhile */
-
-        if (strncmp(text, "ERR no such key", 15) != 0) {
-            usherd_rest_refused(slot, reply);
-        }
-    }
-
-    usherd_reply_free(reply);
-
-    return rc;
 }

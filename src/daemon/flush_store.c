@@ -615,7 +615,6 @@ usherd_flush_moved(usherd_flush_t *f, usherd_slot_t *slot)
     slot->stored = 1;
     slot->seen += slot->lines;
     slot->corrupt_at = 0;
-    slot->aside_at = 0;
 
     if (slot->seen > 1000000) {
         slot->seen /= 2;
