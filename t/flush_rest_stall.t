@@ -41,16 +41,30 @@ sub beginning {
     $t->wait_for(sub { $slot->stored }, 'a beginning');
 }
 
+sub lag { ($t->metrics =~ /^usherd_flush_lag_ms\S* (\d+)$/m)[0] // 0 }
+
 # what is stored is still in the stream: a flush died before it trimmed it
 
-my $stored = Usher::Slot->new($t);
+my ($stored, $ended) = map { Usher::Slot->new($t) } 1, 2;
 
 $t->redis_cli('acl', 'setuser', 'default', '-xtrim');
 beginning($stored);
-is($stored->redis->xlen($stored->key), 1, 'which is there still');
-parts($stored, 2, 2 => 1);
+beginning($ended);
+$ended->close;
+$t->wait_for(sub { $ended->state eq 'ended' }, 'and an end');
+ok($_->redis->xlen($_->key), 'which are there still')
+    for $stored, $ended;
+parts($_, 2, 2 => 1) for $stored, $ended;
 $t->wait_for(sub { rest($stored) && free($stored) }, 'stored: put aside', 20);
+$t->wait_for(sub { rest($ended) && free($ended) }, 'ended: put aside', 20);
 $t->redis_cli('acl', 'setuser', 'default', '+xtrim');
+
+# nobody sends, and usherd knows no more of what it asked for
+
+$t->kill9('usherd');
+$t->start('usherd');
+$t->wait_for(sub { lag() > 4000 }, 'behind, as long as something is aside',
+             20);
 
 # a gap in what was put aside; who has what is missing finds no stream
 

@@ -300,7 +300,8 @@ usherd_flush_cycle(usherd_flush_t *f)
 
 /*
  * What there was at that time is stored, or, of a batch that was full, what
- * is older than the last of it.  A slot whose lines are awaited is behind.
+ * is older than the last of it.  A slot whose lines are awaited is behind, as
+ * is one of which something was put aside.
  */
 
 static void
@@ -316,7 +317,10 @@ usherd_flush_caught(usherd_flush_t *f, uint64_t at)
     for (i = 0; i < f->nslots; i++) {
         slot = f->slots[i];
 
-        if (slot->held && slot->rewind_at != 0) {
+        if (slot->held
+            && (slot->rewind_at != 0
+                || (slot->rests != 0 && slot->state != USHERD_SLOT_FORKED)))
+        {
             return;
         }
     }

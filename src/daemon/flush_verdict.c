@@ -265,9 +265,12 @@ usherd_verdict_resent(usherd_flush_t *f, usherd_slot_t *slot)
     usherd_reply_t        *reply;
     const usherd_reply_t  *list;
 
+    /* an end that was read is no answer */
+
     reply = usherd_redis_format(f->redis, "XREAD COUNT 1 STREAMS "
-                                USHER_STREAM_PREFIX "%s %llu-0", slot->id,
-                                (unsigned long long) slot->rewind_to);
+                                USHER_STREAM_PREFIX "%s %llu-%d", slot->id,
+                                (unsigned long long) slot->rewind_to,
+                                usherd_flush_past(slot));
     if (reply == NULL) {
         return USHERD_LOST;
     }
