@@ -120,7 +120,8 @@ $$;
 
 comment on function api.journal_fork_accept(text, text) is
 'Accepts a fork as mended: journal verify reports it as settled.  See first
-that the edge has sent what differs as another slot.
+that the edge has sent what differs as another slot: what usherd has put aside
+of it in Redis, which its log names, is deleted then.
 slot: id of the forked slot
 reason: why, kept with it';
 

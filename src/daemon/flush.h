@@ -106,6 +106,7 @@ typedef struct {
     uint64_t             rest_from;   /* where the first of them goes on */
     uint64_t             rest_at;     /* msec, when it may be copied back */
     unsigned             rest_said:1; /* that Redis refuses something */
+    unsigned             rest_kept:1; /* the same: that a fork keeps it */
 
     /* a fork being located */
     unsigned             forking:1;
@@ -235,7 +236,7 @@ typedef struct {
 
 /* Minor of the id behind which a stream is looked at; 1: an end is nothing. */
 #define usherd_flush_past(slot)                                               \
-    ((slot)->state == USHERD_SLOT_ENDED)
+    ((slot)->state == USHERD_SLOT_ENDED || (slot)->forking)
 
 /* Makes room for one more; ends the process when there is no memory. */
 void *usherd_flush_grow(void *array, size_t size, size_t n, size_t *room);

@@ -50,6 +50,8 @@ static void usherd_rest_say(usherd_slot_t *slot, uint64_t from,
     unsigned copy);
 static int usherd_rest_slot(usherd_flush_t *f, usherd_slot_t *slot,
     const char *name);
+static int usherd_rest_forked(usherd_flush_t *f, usherd_slot_t *slot,
+    const char *name, uint64_t from);
 static int usherd_rest_again(usherd_flush_t *f, usherd_slot_t *slot,
     const char *name);
 static int usherd_rest_waits(usherd_flush_t *f);
@@ -287,7 +289,7 @@ usherd_rest_waits(usherd_flush_t *f)
 
         /* live: the operator has not skipped as far as that */
 
-        if (slot->state == USHERD_SLOT_ENDED
+        if (slot->state == USHERD_SLOT_ENDED && !slot->forking
             && slot->rest_from > slot->position
             && slot->rest_from != UINT64_MAX
             && usherd_rest_live(f, slot) == USHERD_LOST)
@@ -326,17 +328,68 @@ usherd_rest_slot(usherd_flush_t *f, usherd_slot_t *slot, const char *name)
         return rc == USHERD_LOST ? rc : USHERD_OK;
     }
 
+    if (slot->state == USHERD_SLOT_FORKED) {
+        return usherd_rest_forked(f, slot, name, next.from);
+    }
+
     usherd_rest_note(slot, next.from);
 
     /* not before: whoever sends again deletes the copy */
 
-    if ((slot->state != USHERD_SLOT_ENDED && slot->state != USHERD_SLOT_LIVE)
-        || next.from > slot->position)
+    if (slot->state == USHERD_SLOT_STOPPED || next.from > slot->position) {
+        return USHERD_OK;
+    }
+
+    /* nor is it an answer of him whose history is being compared */
+
+    if (slot->forking
+        && !(slot->fork_sure && slot->fork_agreed >= slot->position))
     {
         return USHERD_OK;
     }
 
     return usherd_rest_again(f, slot, name);
+}
+
+
+/*
+ * Of two histories it cannot be told whose this is, nor whether the edge has
+ * it still, and sends it under another slot.  The operator sees to it.
+ */
+
+static int
+usherd_rest_forked(usherd_flush_t *f, usherd_slot_t *slot, const char *name,
+    uint64_t from)
+{
+    int   rc;
+    char  all[USHERD_REST_ID];
+
+    if (!slot->settled) {
+
+        if (!slot->rest_kept) {
+            slot->rest_kept = 1;
+
+            usherd_log(USHERD_LOG_ALERT, "slot %s is forked, and what was put "
+                       "aside of it, from %llu on, is kept in "
+                       USHERD_REST_PREFIX "%s: see whether it is stored as "
+                       "another slot, usherctl journal fork accept deletes "
+                       "it", slot->id, (unsigned long long) from, name);
+        }
+
+        return USHERD_OK;
+    }
+
+    usherd_rest_id(all, UINT64_MAX, 0);
+
+    rc = usherd_rest_done(f, slot, name, all);
+
+    if (rc == 1) {
+        usherd_log(USHERD_LOG_WARN, "slot %s: its fork was accepted, what was "
+                   "put aside of it, from %llu on, is deleted", slot->id,
+                   (unsigned long long) from);
+    }
+
+    return rc == USHERD_LOST ? rc : USHERD_OK;
 }
 
 
