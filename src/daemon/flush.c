@@ -388,7 +388,8 @@ usherd_flush_readable(usherd_slot_t *slot)
     return slot->held && slot->loaded
            && (slot->state == USHERD_SLOT_LIVE
                || slot->state == USHERD_SLOT_ENDED)
-           && slot->rewind_at == 0 && !slot->ended && !slot->waits
+           && slot->rewind_at == 0 && slot->rest_hole == 0
+           && !slot->ended && !slot->waits
            && slot->verdict == USHERD_VERDICT_NONE;
 }
 
@@ -602,7 +603,9 @@ usherd_flush_entries(usherd_flush_t *f, const usherd_reply_t *stream)
 
         usherd_flush_take(f, index, usherd_reply_at(list, i));
 
-        if (slot->verdict != USHERD_VERDICT_NONE || slot->ended) {
+        if (slot->verdict != USHERD_VERDICT_NONE || slot->ended
+            || slot->rest_hole != 0)
+        {
             return;
         }
     }

@@ -104,6 +104,10 @@ typedef struct {
     /* what was put aside of its stream; UINT64_MAX: nothing */
     unsigned             rests;       /* so many times */
     uint64_t             rest_from;   /* where the first of them goes on */
+    uint64_t             rest_data;   /* the same, with lines */
+    uint64_t             rest_chain;  /* there */
+    uint64_t             rest_hole;   /* end of a hole that waits for them;
+                                         0: none */
     uint64_t             rest_at;     /* msec, when it may be copied back */
     unsigned             rest_said:1; /* that Redis refuses something */
     unsigned             rest_kept:1; /* the same: that a fork keeps it */

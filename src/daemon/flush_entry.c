@@ -253,10 +253,27 @@ usherd_flush_hole(usherd_flush_t *f, unsigned index,
 {
     int             i, len;
     size_t          room;
+    uint64_t        to, chain;
     usherd_gap_t   *gap;
     usherd_slot_t  *slot;
 
     slot = f->slots[index];
+    to = entry->end;
+    chain = entry->chain;
+
+    if (slot->rest_data < to) {
+
+        /* what the edge has lost was put aside: that comes first */
+
+        slot->rest_hole = entry->end;
+
+        if (slot->rest_data <= slot->next) {
+            return;
+        }
+
+        to = slot->rest_data;
+        chain = slot->rest_chain;
+    }
 
     room = f->gaps_room;
     f->gaps = usherd_flush_grow(f->gaps, sizeof(usherd_gap_t), f->ngaps,
@@ -266,7 +283,7 @@ usherd_flush_hole(usherd_flush_t *f, unsigned index,
     gap = &f->gaps[f->ngaps++];
     gap->slot = index;
     gap->from = slot->next;
-    gap->to = entry->end;
+    gap->to = to;
 
     len = (int) (sizeof(gap->reason) - 1);
 
@@ -283,8 +300,8 @@ usherd_flush_hole(usherd_flush_t *f, unsigned index,
 
     gap->reason[len] = '\0';
 
-    slot->next = entry->end;
-    slot->next_chain = entry->chain;
+    slot->next = to;
+    slot->next_chain = chain;
     slot->next_rechain = 0;
 }
 

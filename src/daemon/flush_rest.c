@@ -53,7 +53,7 @@ static int usherd_rest_slot(usherd_flush_t *f, usherd_slot_t *slot,
 static int usherd_rest_forked(usherd_flush_t *f, usherd_slot_t *slot,
     const char *name, uint64_t from);
 static int usherd_rest_again(usherd_flush_t *f, usherd_slot_t *slot,
-    const char *name);
+    const char *name, const usherd_entry_t *next);
 static int usherd_rest_waits(usherd_flush_t *f);
 static int usherd_rest_live(usherd_flush_t *f, usherd_slot_t *slot);
 static int usherd_rest_done(usherd_flush_t *f, usherd_slot_t *slot,
@@ -61,7 +61,7 @@ static int usherd_rest_done(usherd_flush_t *f, usherd_slot_t *slot,
 static int usherd_rest_peek(usherd_flush_t *f, usherd_slot_t *slot,
     const char *prefix, const char *name, const char *after,
     usherd_entry_t *entry);
-static void usherd_rest_note(usherd_slot_t *slot, uint64_t from);
+static void usherd_rest_note(usherd_slot_t *slot, const usherd_entry_t *next);
 static void usherd_rest_id(char *text, uint64_t position, uint64_t minor);
 static int usherd_rest_answer(usherd_slot_t *slot, usherd_reply_t *reply);
 static void usherd_rest_refused(usherd_slot_t *slot, usherd_reply_t *reply);
@@ -104,12 +104,15 @@ static const char  usherd_rest_script_aside[] =
     "return 3\n";
 
 /*
- * Keys: stream, rest.  Arguments: the id up to which all is stored.
+ * Keys: stream, rest.
+ * Arguments: the id up to which all is stored, that of a hole which the rest
+ * is to come instead of, or "".
  * Returns 1 if it was copied.
  */
 static const char  usherd_rest_script_again[] =
     USHERD_REST_AFTER
-    "if after(KEYS[1], ARGV[1]) then\n"
+    "local entry = after(KEYS[1], ARGV[1])\n"
+    "if entry and entry[1] ~= ARGV[2] then\n"
     "    return 0\n"
     "end\n"
     "return redis.call('COPY', KEYS[2], KEYS[1], 'REPLACE')\n";
@@ -168,7 +171,7 @@ usherd_flush_aside(usherd_flush_t *f, usherd_slot_t *slot)
     }
 
     slot->rest_at = 0;
-    usherd_rest_note(slot, first.from);
+    usherd_rest_note(slot, &first);
     usherd_rest_say(slot, first.from, rc == USHERD_REST_COPY);
 
     return USHERD_OK;
@@ -239,6 +242,7 @@ usherd_flush_rests(usherd_flush_t *f)
     for (i = 0; i < f->nslots; i++) {
         f->slots[i]->rests = 0;
         f->slots[i]->rest_from = UINT64_MAX;
+        f->slots[i]->rest_data = UINT64_MAX;
     }
 
     rc = USHERD_OK;
@@ -268,7 +272,7 @@ usherd_flush_rests(usherd_flush_t *f)
 }
 
 
-/* What all of them wait for. */
+/* What all of them are behind with. */
 
 static int
 usherd_rest_waits(usherd_flush_t *f)
@@ -280,6 +284,7 @@ usherd_rest_waits(usherd_flush_t *f)
 
     for (i = 0; i < f->nslots; i++) {
         slot = f->slots[i];
+        slot->rest_hole = 0;
 
         if (slot->rests == 0) {
             continue;
@@ -325,6 +330,10 @@ usherd_rest_slot(usherd_flush_t *f, usherd_slot_t *slot, const char *name)
     slot->rests++;
 
     if (rc < 0) {
+
+        /* nothing passes what it may have */
+
+        slot->rest_data = 0;
         return rc == USHERD_LOST ? rc : USHERD_OK;
     }
 
@@ -332,7 +341,7 @@ usherd_rest_slot(usherd_flush_t *f, usherd_slot_t *slot, const char *name)
         return usherd_rest_forked(f, slot, name, next.from);
     }
 
-    usherd_rest_note(slot, next.from);
+    usherd_rest_note(slot, &next);
 
     /* not before: whoever sends again deletes the copy */
 
@@ -348,7 +357,7 @@ usherd_rest_slot(usherd_flush_t *f, usherd_slot_t *slot, const char *name)
         return USHERD_OK;
     }
 
-    return usherd_rest_again(f, slot, name);
+    return usherd_rest_again(f, slot, name, &next);
 }
 
 
@@ -396,18 +405,21 @@ usherd_rest_forked(usherd_flush_t *f, usherd_slot_t *slot, const char *name,
 /*
  * All that lies before it is stored.  Where the slot lives nothing tells that
  * its edge has done, but that nothing has been in the stream for a while: a
- * part may have been copied and stored before.
+ * part may have been copied and stored before.  A hole is no reason to wait:
+ * what the edge has lost is here.
  */
 
 static int
-usherd_rest_again(usherd_flush_t *f, usherd_slot_t *slot, const char *name)
+usherd_rest_again(usherd_flush_t *f, usherd_slot_t *slot, const char *name,
+    const usherd_entry_t *next)
 {
     int             rc;
-    char            after[USHERD_REST_ID];
+    char            after[USHERD_REST_ID], hole[USHERD_REST_ID];
     uint64_t        now;
     usherd_entry_t  first;
 
     now = usherd_now();
+    hole[0] = '\0';
 
     usherd_rest_id(after, slot->position, usherd_flush_past(slot));
 
@@ -417,24 +429,30 @@ usherd_rest_again(usherd_flush_t *f, usherd_slot_t *slot, const char *name)
         return rc == USHERD_LOST ? rc : USHERD_OK;
     }
 
-    if (rc == 1) {
+    if (rc == 1 && slot->rest_hole != 0 && next->data != NULL) {
+        usherd_rest_id(hole, slot->rest_hole, 0);
+
+    } else if (rc == 1) {
         slot->rest_at = now + USHERD_REST_AGAIN;
         return USHERD_OK;
-    }
 
-    if (slot->rest_at == 0 && slot->state == USHERD_SLOT_LIVE
-        && !slot->rechain)
-    {
-        slot->rest_at = now + USHERD_REST_AGAIN;
-    }
+    } else {
 
-    if (now < slot->rest_at) {
-        return USHERD_OK;
+        if (slot->rest_at == 0 && slot->state == USHERD_SLOT_LIVE
+            && !slot->rechain)
+        {
+            slot->rest_at = now + USHERD_REST_AGAIN;
+        }
+
+        if (now < slot->rest_at) {
+            return USHERD_OK;
+        }
     }
 
     rc = usherd_rest_answer(slot, usherd_redis_format(f->redis,
              "EVAL %s 2 " USHER_STREAM_PREFIX "%s " USHERD_REST_PREFIX
-             "%s %s", usherd_rest_script_again, slot->id, name, after));
+             "%s %s %s", usherd_rest_script_again, slot->id, name, after,
+             hole));
 
     if (rc == 1) {
         slot->rest_said = 0;
@@ -547,6 +565,7 @@ usherd_rest_peek(usherd_flush_t *f, usherd_slot_t *slot, const char *prefix,
         && usherd_flush_parse(usherd_reply_at(reply, 0), entry) != NULL)
     {
         entry->from = 0;
+        entry->data = NULL;
     }
 
     usherd_reply_free(reply);
@@ -555,13 +574,18 @@ usherd_rest_peek(usherd_flush_t *f, usherd_slot_t *slot, const char *prefix,
 }
 
 
-/* Where what was put aside goes on. */
+/* Where what was put aside goes on, and with lines: no hole passes these. */
 
 static void
-usherd_rest_note(usherd_slot_t *slot, uint64_t from)
+usherd_rest_note(usherd_slot_t *slot, const usherd_entry_t *next)
 {
-    if (from < slot->rest_from) {
-        slot->rest_from = from;
+    if (next->from < slot->rest_from) {
+        slot->rest_from = next->from;
+    }
+
+    if (next->data != NULL && next->from < slot->rest_data) {
+        slot->rest_data = next->from;
+        slot->rest_chain = next->chain;
     }
 }
 

@@ -152,6 +152,7 @@ usherd_flush_slot(usherd_flush_t *f, const char *id, size_t len)
     memcpy(slot->id, id, len);
     slot->nonce = usherd_random();
     slot->rest_from = UINT64_MAX;
+    slot->rest_data = UINT64_MAX;
 
     f->slots[f->nslots++] = slot;
 
