@@ -32,7 +32,7 @@ sub late {
     my ($what, $place) = @_;
 
     $t->usherd(name => 'usherd1', duties => 'directory', conf => { redis => {
-        address => "unix:$t->{dir}/proxy/redis.sock" } });
+        address => $proxy->address } });
     $t->wait_for(sub { lineage($t) =~ /^\w{16}$/ }, "$what: a lineage");
     $t->wait_for(sub {
         !$t->sql('select count(*) from usher.directory_outbox')

@@ -13,7 +13,7 @@ my $t = Usher::Test->new;
 $t->postgres;
 $t->redis;
 
-my $proxy = Usher::Proxy->new($t, 'redis');
+my $proxy = Usher::Proxy->new($t, 'redis.sock');
 my %conf = (
     usherd => { batch_age_ms => 20, lease_s => 2 },
     redis => { address => $proxy->address },
@@ -35,7 +35,7 @@ sub owner { $t->sql('select owner from usher.lease where name = ? and owner
 sub held {
     my ($what, $command, $happens) = @_;
 
-    $proxy->hold($command, $slot->id);
+    $proxy->hold("$command.*$slot->{id}");
     $happens->();
     $t->wait_for(sub { $proxy->held }, "held: $what", 20);
 
