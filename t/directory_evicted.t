@@ -28,17 +28,17 @@ sub missing {
 }
 
 
-my ($used) = $t->redis_cli('info memory') =~ /used_memory:(\d+)/;
-
 $t->redis_cli('config set maxmemory-samples 64');
 $t->redis_cli('config set maxmemory-policy allkeys-lru');
-$t->redis_cli('config', 'set', 'maxmemory', $used - 100_000);
 
-# each time after the one before it
+# each time after the one before it, and again too little room
 
 my @seen = 0;
 
 for my $n (1 .. 4) {
+    my ($used) = $t->redis_cli('info memory') =~ /used_memory:(\d+)/;
+
+    $t->redis_cli('config', 'set', 'maxmemory', $used - 100_000);
     $t->wait_for(sub { missing() > $seen[-1] }, "missing ($n)", 30);
     push @seen, missing();
 }
