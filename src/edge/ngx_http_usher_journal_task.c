@@ -23,8 +23,10 @@ static void ngx_http_usher_task_done(ngx_event_t *ev);
 void
 ngx_http_usher_task_init(void)
 {
+#if (NGX_THREADS)
     (void) pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
     (void) pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, NULL);
+#endif
 }
 
 
