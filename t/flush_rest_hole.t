@@ -94,4 +94,24 @@ is($_->once, '', 'each event is one row') for @slots;
 $t->wait_for(sub { !$in->redis->exists('usher:rest') },
              'nothing is left aside');
 
+# nor does one pass what nobody may look at
+
+my ($blind, $other) = map { Usher::Slot->new($t) } 1, 2;
+
+$_->append($_->requests(4))->ship for $blind, $other;
+$t->wait_for(sub { $blind->stored && $other->stored }, 'two more');
+$t->redis_cli('acl', 'setuser', 'default', '-smembers');
+$t->wait_for(sub { $t->log_of('usherd') =~ /refuses usher:rest: NOPERM/ },
+             'the set is refused');
+
+my $from = $blind->end;
+
+$blind->append($blind->requests(1));
+$blind->hole($from, $blind->end, 'corrupt');
+$other->append($other->requests(1))->ship;
+$t->wait_for(sub { $other->stored }, 'others go on');
+is_deeply(gaps($blind), [], 'no hole is passed');
+$t->redis_cli('acl', 'setuser', 'default', '+smembers');
+$t->wait_for(sub { @{ gaps($blind) } == 1 }, 'then it is a gap');
+
 done_testing();

@@ -234,6 +234,12 @@ usherd_flush_rests(usherd_flush_t *f)
         f->rests_refused = 1;
         usherd_reply_free(reply);
 
+        /* no hole passes what may be there */
+
+        for (i = 0; i < f->nslots; i++) {
+            f->slots[i]->rest_data = 0;
+        }
+
         return USHERD_OK;
     }
 
