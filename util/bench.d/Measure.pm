@@ -142,21 +142,25 @@ sub turn ($self, $contest, $server, %load) {
 
 
 # All turns, in random order.  After each there is a pause, in which its last
-# rows are stored, so that no other has them beside it.  Every few rounds, if
-# any, all are started anew: where a process and its pages come to lie makes a
-# difference of its own.  opt: name => what load() is to be given.
+# rows are stored, so that no other has them beside it.  If anew, all are
+# started again for each round: where a process and its pages come to lie is a
+# difference of its own.  To each piece its start is added.  opt: name => what
+# load() is to be given.
 
 sub rounds ($self, $contest, $servers, $anew, %opt) {
     my %pieces;
+    my $start = 0;
 
     $self->{probe} = Probe->new($self->{here}, $self->{t}{dir});
 
     for my $round (0 .. $self->{rounds} - 1) {
-        $self->anew($servers, %opt)
-            if $anew && $round && $round % $anew == 0;
+        if ($anew && $round) {
+            $self->anew($servers, %opt);
+            $start++;
+        }
 
         for my $name (shuffle keys %$servers) {
-            push @{ $pieces{$name} },
+            push @{ $pieces{$name} }, map { [ @$_, $start ] }
                 $self->turn($contest, $servers->{$name}, %{ $opt{$name} });
             sleep 0.2;
         }
@@ -198,8 +202,17 @@ sub figures ($self, $pieces) {
         if @quiet < 10;
 
     my $limit_us = 1.5 * median(@quiet);
+    my %of_start;
 
-    return { all => \@all, quiet => [ grep { $_ < $limit_us } @quiet ] };
+    for my $piece (@$pieces) {
+        my ($us, $probe, $start) = @$piece;
+
+        push @{ $of_start{$start} }, $us
+            if $probe <= $limit && $us < $limit_us;
+    }
+
+    return { all => \@all, quiet => [ map { @$_ } values %of_start ],
+        starts => [ values %of_start ] };
 }
 
 
@@ -247,12 +260,18 @@ sub mean (@values) {
 }
 
 
-# The square of the standard error of the mean.
+# The square of the standard error of the mean of pieces.  Those of one start
+# have its luck in common, so starts are what is counted (cluster-robust
+# variance: Cameron and Miller, A Practitioner's Guide to Cluster-Robust
+# Inference, 2015).
 
-sub doubt (@values) {
-    my $mean = mean(@values);
+sub doubt (@starts) {
+    my @pieces = map { @$_ } @starts;
+    my $mean = mean(@pieces);
+    my $n = @starts;
 
-    return sum(map { ($_ - $mean) ** 2 } @values) / (@values - 1) / @values;
+    return $n / ($n - 1) / @pieces ** 2
+        * sum(map { (sum(@$_) - @$_ * $mean) ** 2 } @starts);
 }
 
 
@@ -318,7 +337,7 @@ sub cpu ($self) {
     }
 
     my $idle = $self->idle($contest, \%server);
-    my $pieces = $self->rounds($contest, \%server, 3,
+    my $pieces = $self->rounds($contest, \%server, 1,
         map { $_ => { key => $contest->{key}, polls => 1 } } keys %server);
 
     $usher->settled($self->{sent}{usher_journal}) if $server{usher_journal};
@@ -340,21 +359,19 @@ sub cpu_table ($self, $names, $pieces, $idle) {
         . "pieces in\nwhich nobody else was on the CPU's core, then all.\n\n",
         $self->machine, $self->{rounds}, $self->{pieces}, $self->{requests};
     print "| | us | middle half | over plain, us | ratio | pieces "
-        . "| all, us | middle half | over plain, us | idle, us/s |\n"
-        . "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n";
+        . "| all, us | middle half | idle, us/s |\n"
+        . "|---|---:|---:|---:|---:|---:|---:|---:|---:|\n";
 
     for my $row (@$names) {
         my ($name, $text) = @$row;
         my ($quiet, $all) = @{ $of{$name} }{qw(quiet all)};
 
         printf "| %s | %.2f | %.2f to %.2f | %s | %.2f | %d | %.2f "
-            . "| %.2f to %.2f | %s | %.0f |\n", $text, median(@$quiet),
+            . "| %.2f to %.2f | %.0f |\n", $text, median(@$quiet),
             spread(@$quiet), $name eq 'plain' ? ''
-                : difference($quiet, $plain->{quiet}),
+                : difference($of{$name}, $plain),
             mean(@$quiet) / mean(@{ $plain->{quiet} }), scalar(@$quiet),
-            median(@$all), spread(@$all), $name eq 'plain' ? ''
-                : sprintf('%+.2f', median(@$all) - median(@{ $plain->{all} })),
-            $idle->{$name};
+            median(@$all), spread(@$all), $idle->{$name};
     }
 
     print "\n";
@@ -363,11 +380,19 @@ sub cpu_table ($self, $names, $pieces, $idle) {
 }
 
 
-# With the standard error of the difference.
+# With the standard error of the difference, if one start can be told from
+# another.
 
 sub difference ($one, $two) {
-    return sprintf '%+.2f ± %.2f', mean(@$one) - mean(@$two),
-        sqrt(doubt(@$one) + doubt(@$two));
+    my ($least) = sort { $a <=> $b } map { scalar @{ $_->{starts} } }
+        $one, $two;
+
+    return sprintf '%+.2f', mean(@{ $one->{quiet} }) - mean(@{ $two->{quiet} })
+        if $least < 2;
+
+    return sprintf '%+.2f ± %.2f',
+        mean(@{ $one->{quiet} }) - mean(@{ $two->{quiet} }),
+        sqrt(doubt(@{ $one->{starts} }) + doubt(@{ $two->{starts} }));
 }
 
 
@@ -376,7 +401,7 @@ sub difference ($one, $two) {
 sub cpu_beside ($self, $beside, $journal) {
     printf "Auth, limit and journal over the plain nginx that has as many rows "
         . "stored beside\nit: %s us.\n\n",
-        difference($journal->{quiet}, $beside->{quiet});
+        difference($journal, $beside);
 }
 
 
