@@ -14,8 +14,8 @@ $t->redis;
 my $d = Usher::Key->new($t);
 
 $d->plan(7, 'plan-that-tears', map {
-    { name => "policy-number-$_", quota => 1000, window => 3600,
-      burst => 1000 } } 1 .. 4);
+    { name => "policy-number-$_", quota => 100_000, window => 3600,
+      burst => 100_000 } } 1 .. 4);
 
 $t->nginx(<<'CONF');
     usher_zone 2m;
@@ -39,10 +39,10 @@ $t->write_file('edge1/html/x', 'content');
 my $key = $d->key(plan_id => 7);
 
 sub ask { $t->get('/x', 'X-API-Key' => $key) }
+sub is_plan { (ask()->header('X-Plan') // '') eq 'plan-that-tears' }
 sub misses { $t->get('/status')->json->{counters}{directory_misses} }
 
-$t->wait_for(sub { (ask()->header('X-Plan') // '') eq 'plan-that-tears' },
-             'a plan is known');
+$t->wait_for(\&is_plan, 'a plan is known');
 
 
 # Writes another byte wherever the text stands in the zone; how many times.
@@ -75,13 +75,16 @@ sub tear {
 }
 
 SKIP: {
-    my $before = misses();
+    my $before;
 
-    is(ask()->header('X-Plan'), 'plan-that-tears', 'from the zone');
-    is(misses(), $before, 'without a fetch');
+    # a machine that stands still for a moment has the edge ask once more
+
+    $t->wait_for(sub { $before = misses();
+                       is_plan() && misses() == $before },
+                 'from the zone, without a fetch');
 
     my $n = tear('plan-that-tears', 'X');
-    skip('/proc/<pid>/mem cannot be written', 5) unless $n;
+    skip('/proc/<pid>/mem cannot be written', 6) unless $n;
 
     is($n, 1, 'a byte of its name is torn');
 
@@ -90,7 +93,7 @@ SKIP: {
     my %said;
 
     $t->wait_for(sub { $said{ask()->header('X-Plan')} = 1;
-                       misses() == $before + 1 }, 'it is fetched again');
+                       misses() > $before }, 'it is fetched again');
     is(join(' ', keys %said), 'plan-that-tears', 'and was never believed');
 
     # a name may lie in two blocks, and is not found then
@@ -98,9 +101,10 @@ SKIP: {
     my ($torn) = grep { tear("policy-number-$_", 'Y') == 1 } 4, 3, 2;
 
     ok($torn, 'a byte of a policy further on');
+    $before = misses();
     %said = ();
     $t->wait_for(sub { $said{ask()->header('RateLimit-Policy') =~ /Y/} = 1;
-                       misses() == $before + 2 }, 'the same');
+                       misses() > $before }, 'the same');
     is(join(' ', keys %said), '', 'and never believed');
 }
 
