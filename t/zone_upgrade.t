@@ -5,7 +5,7 @@
 
 use lib 't/lib';
 use Usher::Test;
-use Usher::Test::Process qw(spawn);
+use Usher::Test::Process qw(spawn sleep_until);
 
 my $t = Usher::Test->new;
 my $pidfile = $t->dir . '/edge1/nginx.pid';
@@ -30,6 +30,10 @@ $t->write_file('edge1/nginx.conf', $conf =~ s/daemon off/daemon on/r);
 $t->server('edge1', 'TERM', sub {
     waitpid(spawn(cmd => [ $t->nginx_cmd('edge1') ], dir => $t->dir . '/edge1',
                   out => $t->dir . '/edge1/out.log', env => $t->nginx_env), 0);
+
+    # it writes its pid when the one that was started has gone
+
+    sleep_until(sub { $t->slurp($pidfile) =~ /^\d+\n/ }, 10);
     return $t->slurp($pidfile) + 0;
 });
 
