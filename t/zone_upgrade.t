@@ -34,7 +34,7 @@ $t->server('edge1', 'TERM', sub {
     # it writes its pid when the one that was started has gone
 
     sleep_until(sub { $t->slurp($pidfile) =~ /^\d+\n/ }, 10);
-    return $t->slurp($pidfile) + 0;
+    return $t->slurp($pidfile) + 0 || die "no pid of nginx\n";
 });
 
 $t->wait_for(sub { $t->workers }, 'nginx');
@@ -54,7 +54,7 @@ $t->signal('master', 'USR2');
 $t->wait_for(sub { -e "$pidfile.oldbin" && $t->slurp($pidfile) =~ /^\d/
                    && $t->slurp($pidfile) != $old }, 'a new nginx', 20);
 
-my $new = $t->slurp($pidfile) + 0;
+my $new = $t->slurp($pidfile) + 0 or BAIL_OUT('no pid of the new nginx');
 
 kill 'WINCH', $old;
 $t->wait_for(sub { !kill 0, $old_worker }, 'the old workers have gone', 20);
