@@ -40,6 +40,7 @@ COMMON    := $(wildcard src/common/*.c)
 DAEMON    := $(wildcard src/daemon/*.c src/daemon/platform/*.c)
 CTL       := $(wildcard src/ctl/*.c)
 UNIT      := $(wildcard t/unit/*.c)
+FILTERS   := t/fuzz/encode.c t/fuzz/split.c
 EDGE      := $(wildcard src/common/*.[ch] src/edge/*.[ch])
 
 LIBCOMMON  = $(OUT)/libusher_common.a
@@ -47,14 +48,14 @@ MODULE     = ngx_http_usher_module.so
 TESTS      = $(UNIT:t/unit/%.c=$(OUT)/unit/%)
 PROGRAMS   = $(if $(DAEMON),$(OUT)/usherd) $(if $(CTL),$(OUT)/usherctl)
 OBJS       = $(patsubst %.c,$(OUT)/obj/%.o,$(COMMON) $(DAEMON) $(CTL) $(UNIT) \
-             t/fuzz/encode.c)
+             $(FILTERS))
 
 NGINX_CC   = --with-cc='$(CC)' --with-cc-opt='$(HARDEN) $(OPT) -Wdate-time' \
              --with-ld-opt='$(LDOPT) -fPIC'
 
 
 all: $(if $(wildcard src/edge/*.c),$(OUT)/$(MODULE)) $(PROGRAMS) $(TESTS) \
-     $(OUT)/encode
+     $(FILTERS:t/fuzz/%.c=$(OUT)/%)
 
 module: $(OUT)/$(MODULE)
 
@@ -97,7 +98,7 @@ $(OUT)/unit/%: $(OUT)/obj/t/unit/%.o $(LIBCOMMON)
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
 
-$(OUT)/encode: $(OUT)/obj/t/fuzz/encode.o $(LIBCOMMON)
+$(FILTERS:t/fuzz/%.c=$(OUT)/%): $(OUT)/%: $(OUT)/obj/t/fuzz/%.o $(LIBCOMMON)
 	$(CC) $(LDFLAGS) -o $@ $^
 
 -include $(OBJS:.o=.d)
