@@ -6,8 +6,10 @@ grant usage on schema usher to usher_daemon, usher_report;
 -- usherd: events in, records out, keep by functions of the owner.
 
 grant select on all tables in schema usher to usher_daemon;
-revoke select on usher.member, usher.right, usher.audit, usher.migration
+revoke select on usher.member, usher.right, usher.audit, usher.migration,
+    usher.partner
     from usher_daemon;
+grant select (id, org_id, name, disabled_at) on usher.partner to usher_daemon;
 
 grant insert on usher.request, usher.hook, usher.hook_key, usher.part,
     usher.usage_delta, usher.journal_gap, usher.quarantine
@@ -42,11 +44,16 @@ grant execute on function
     usher.keep_prune()
     to usher_daemon;
 
--- Reports: everything but keys and the machinery.
+-- Reports: everything but keys, what is personal, and the machinery.
 
 grant select on usher.request, usher.hook, usher.hook_key,
     usher.usage_delta, usher.usage, usher.usage_close, usher.usage_total,
     usher.journal, usher.journal_gap, usher.quarantine, usher.org,
     usher.plan, usher.plan_policy, usher.subscription,
-    usher.partition_gone, usher.retention
+    usher.partition_gone, usher.retention, usher.network_preset,
+    usher.network, usher.network_setup, usher.program, usher.product,
+    usher.campaign, usher.program_partner
     to usher_report;
+grant select (id, org_id, name, kind, terms, terms_at, payout_method,
+    payout_min, currency, disabled_at, created_at)
+    on usher.partner to usher_report;
