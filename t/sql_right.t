@@ -66,11 +66,15 @@ my %call = (
     lease_list          => [ '', '' ],
 );
 
-my @all = map { $_->[0] }
+# these nouns are held against theirs in t/program_right.t
+
+my $elsewhere = qr/^(preset|network|program|product|campaign|partner)_/;
+
+my @all = grep { $_ !~ $elsewhere } map { $_->[0] }
           $t->rows("select f->>'name' from jsonb_array_elements(
                     api.catalogue()) f order by 1");
 is_deeply([ sort keys %call ], [ sort @all ],
-          'every function of the catalogue is held against its roles here');
+          'every other function of the catalogue is held against its roles');
 
 $t->sql('insert into usher.journal (slot) values (?)', '0123456789abcdef' x 2);
 $t->sql("insert into usher.journal_gap (slot, from_position, to_position, reason)
