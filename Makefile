@@ -48,14 +48,14 @@ MODULE     = ngx_http_usher_module.so
 TESTS      = $(UNIT:t/unit/%.c=$(OUT)/unit/%)
 PROGRAMS   = $(if $(DAEMON),$(OUT)/usherd) $(if $(CTL),$(OUT)/usherctl)
 OBJS       = $(patsubst %.c,$(OUT)/obj/%.o,$(COMMON) $(DAEMON) $(CTL) $(UNIT) \
-             $(FILTERS))
+             $(FILTERS) t/tool/unseal.c)
 
 NGINX_CC   = --with-cc='$(CC)' --with-cc-opt='$(HARDEN) $(OPT) -Wdate-time' \
              --with-ld-opt='$(LDOPT) -fPIC'
 
 
 all: $(if $(wildcard src/edge/*.c),$(OUT)/$(MODULE)) $(PROGRAMS) $(TESTS) \
-     $(FILTERS:t/fuzz/%.c=$(OUT)/%)
+     $(FILTERS:t/fuzz/%.c=$(OUT)/%) $(OUT)/unseal
 
 module: $(OUT)/$(MODULE)
 
@@ -100,6 +100,9 @@ $(OUT)/unit/%: $(OUT)/obj/t/unit/%.o $(LIBCOMMON)
 
 $(FILTERS:t/fuzz/%.c=$(OUT)/%): $(OUT)/%: $(OUT)/obj/t/fuzz/%.o $(LIBCOMMON)
 	$(CC) $(LDFLAGS) -o $@ $^
+
+$(OUT)/unseal: $(OUT)/obj/t/tool/unseal.o $(LIBCOMMON)
+	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
 
 -include $(OBJS:.o=.d)
 
@@ -193,6 +196,7 @@ install: all
 	    $(DESTDIR)/usr/lib/sysusers.d/usher.conf
 	for dir in $(KEPT); do [ -d $$dir ] || install -d $$dir; done
 	install -D -m 755 util/migrate $(SHARE)/util/migrate
+	install -D -m 755 util/keygen $(SHARE)/util/keygen
 	install -d $(SHARE)/sql $(DOC)/conf
 	install -m 644 sql/*.sql $(SHARE)/sql
 	install -m 644 conf/*.conf conf/README.md $(DOC)/conf

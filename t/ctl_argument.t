@@ -4,11 +4,13 @@
 
 use lib 't/lib';
 use Usher::Test;
+use Usher::Secret qw(key_file);
 
 
 my $t = Usher::Test->new;
 
 $t->postgres;
+key_file($t, 'keys');
 
 my $slot = 'ab' x 16;
 
@@ -68,13 +70,20 @@ my %call = (
     journal_gap_accept => [ 'gap=1 reason=x', { reason => [ $long, $reason ] } ],
     journal_fork_accept => [ "slot=$slot reason=x",
                              { reason => [ $long, $reason ] } ],
+    secret_put => [ 'kind=source name=x value=random:32', {
+        kind => [ 'spy', qr/account, click, network or source/ ],
+        name => [ 'A b', $name ],
+        value => [ 'plain', qr/value=\@file, value=- .*value=random:32/ ] } ],
+    secret_recrypt => [ '', { resealed => [ '{}', qr/Leave it out/ ],
+                              limit => [ 0, qr/1 to 10000/ ] } ],
     quarantine_settle => [ 'id=1 reason=x', { reason => [ $long, $reason ] } ],
 );
 
 # what is looked for, and moments that may be any
 
 my %other = map { $_ => 1 } qw(org plan key slot gap id starts at key_update=expires
-    member_drop=actor plan_policy_drop=policy);
+    member_drop=actor plan_policy_drop=policy
+    secret_retire=kind secret_retire=name secret_drop=kind secret_drop=name);
 
 # these nouns are held against their values in t/program_argument.t
 

@@ -40,6 +40,8 @@ like($verb, qr/^  expires .*\(time\)$/m, 'and type');
 like($verb, qr/^For: operator, admin, owner\.  Changes something\.$/m,
      'who may');
 unlike($verb, qr/^org: /m, 'no raw comment');
+like(help('secret', 'put', '--help'), qr/^  value .*random:32.*\(secret\)$/m,
+     'what is a secret');
 is(help('-h', 'key', 'create'), $verb, 'wherever the option stands');
 is(help('help', 'key', 'create'), $verb, 'in words');
 is(help('key', 'create', 'org=acme', '--help'), $verb,

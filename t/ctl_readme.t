@@ -3,6 +3,7 @@
 
 use lib 't/lib';
 use Usher::Test;
+use Usher::Secret qw(key_file);
 
 use Text::ParseWords qw(shellwords);
 
@@ -21,6 +22,7 @@ for my $case ([ 'README.md' ],
     my $n = 0;
 
     $t->postgres;
+    key_file($t, 'keys');
     $t->ctl($_) for @before;
 
     for my $call ($text{$file} =~ /^(?: {4})?usherctl (.*=.*|journal verify)$/mg) {

@@ -3,11 +3,13 @@
 
 use lib 't/lib';
 use Usher::Test;
+use Usher::Secret qw(key_file);
 
 
 my $t = Usher::Test->new;
 
 $t->postgres;
+key_file($t, 'keys');
 
 $t->ctl("org create name=$_") for qw(acme beta);
 $t->ctl('plan create name=pro');
@@ -42,6 +44,13 @@ my %call = (
     usage_show          => [ 'org=acme', 'owner admin analyst' ],
     usage_total         => [ 'key=1', 'owner admin analyst' ],
     audit_list          => [ 'org=acme', 'owner admin analyst' ],
+    secret_put          => [ 'kind=source name=x value=random:32 org=acme',
+                             'owner admin' ],
+    secret_list         => [ 'org=acme', 'owner admin' ],
+    secret_show         => [ 'kind=source name=x org=acme', 'owner admin' ],
+    secret_retire       => [ 'kind=source name=x org=acme', 'owner admin' ],
+    secret_drop         => [ 'kind=source name=x org=acme', 'owner admin' ],
+    secret_recrypt      => [ '', '' ],
     org_create          => [ 'name=%', '' ],
     org_disable         => [ 'org=acme', '' ],
     org_enable          => [ 'org=acme', '' ],
@@ -99,6 +108,7 @@ sub call {
     $t->sql("select set_config('usher.actor', ?, true)", $actor);
 
     for my $arg (@args) {
+        $arg->[1] = 'AQ' . 'A' x 42 if $arg->[0] eq 'value';
         next unless $arg->[1] eq '%';
         $n++;
         $arg->[1] = $function eq 'key_import' ? sprintf '%064x', $n
@@ -142,7 +152,9 @@ for my $function (sort keys %call) {
 
 is(call('owner', $_, ''), 'US403', "$_ of all orgs")
     for qw(key_list event_list usage_show usage_total audit_list
-           subscription_list);
+           subscription_list secret_list);
+is(call('owner', 'secret_put', 'kind=source name=x value=random:32'), 'US403',
+   'a secret of nobody\'s');
 is(call('both', 'event_list', 'org=acme key=3'), 'US400',
    'a key of another org');
 
@@ -209,6 +221,9 @@ for my $function (sort keys %call) {
         if $function eq 'member_drop';
     $t->ctl('subscription start org=acme plan=pro')
         if $function eq 'subscription_end';
+    $t->ctl('secret put kind=source name=x value=random:32 org=acme')
+        if $function =~ /^secret_(?:drop|re)/;
+    key_file($t, 'new', 'keys') if $function eq 'secret_recrypt';
     my $fresh = $args =~ /key=%/ && $t->ctl('key create org=acme')->{id};
     my $digest = sprintf '%064x', ++$n;
 

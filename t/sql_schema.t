@@ -58,6 +58,11 @@ none('every schema and role has a comment', q{
     where rolname ~ '^usher_'
           and shobj_description(oid, 'pg_authid') is null });
 
+none('every domain has a comment', q{
+    select t.typname from pg_type t
+    where t.typnamespace = 'usher'::regnamespace and t.typtype = 'd'
+          and obj_description(t.oid, 'pg_type') is null });
+
 none('every function has a comment', q{
     select p.oid::regprocedure from pg_proc p
     where p.pronamespace in ('usher'::regnamespace, 'api'::regnamespace)
@@ -122,14 +127,14 @@ none('and calls only the catalogue', q{
     where p.pronamespace = 'usher'::regnamespace
           and has_function_privilege('usher_api', p.oid, 'execute') });
 
-none('reports see no key, no member', q{
-    select n from unnest(array['key', 'member', 'audit', 'lease']) n
+none('reports see no key, no secret, no member', q{
+    select n from unnest(array['key', 'secret', 'member', 'audit', 'lease']) n
     where has_table_privilege('usher_report', 'usher.' || n, 'select') });
 
 none('the daemon changes no customer', q{
     select n
     from unnest(array['org', 'plan', 'plan_policy', 'subscription', 'key',
-                      'member', 'audit', 'usage']) n
+                      'secret', 'member', 'audit', 'usage']) n
     where has_table_privilege('usher_daemon', 'usher.' || n,
                               'insert, update, delete, truncate') });
 

@@ -3,12 +3,14 @@
 
 use lib 't/lib';
 use Usher::Test;
+use Usher::Secret qw(key_file);
 
 
 my $t = Usher::Test->new;
 my $json = JSON::PP->new->canonical->allow_nonref;
 
 $t->postgres;
+key_file($t, 'keys');
 
 my @orgs = qw(acme beta);
 my @org_of = (undef, @orgs, @orgs);                 # of key 1 to 4
@@ -23,6 +25,7 @@ for my $org (@orgs) {
 }
 
 $t->ctl("key create org=$_ name=of-$_") for @org_of[1 .. 4];
+$t->ctl("secret put org=$_ kind=source name=x value=random:32") for @orgs;
 $t->ctl("member set actor=both org=$_->[0] role=$_->[1]")
     for [ acme => 'owner' ], [ beta => 'analyst' ];
 
@@ -83,13 +86,14 @@ sub ask {
 # The rows that a question is about, or the SQLSTATE it must be refused with.
 
 sub expected {
-    my ($actor, $args, @rows) = @_;
+    my ($function, $actor, $args, @rows) = @_;
 
     my ($mine) = $actor =~ /-(\w+)/;
     my ($org, $key) = @$args{qw(org key)};
     my @about = grep { defined } $org, $key && $org_of[$key];
 
     return 'US403' if $mine && (!@about || grep { $_ ne $mine } @about);
+    return 'US403' if $function =~ /^secret/ && $actor =~ /^analyst/;
     return 'US400' if @about == 2 && $about[0] ne $about[1];
 
     return [ grep { (!$org || ($_->{org} // '') eq $org)
@@ -169,7 +173,7 @@ sub is_told {
     my @wrong;
 
     for my $actor ('', map { ("admin-$_", "analyst-$_") } @orgs) {
-        my $rows = expected($actor, $args, @rows);
+        my $rows = expected($function, $actor, $args, @rows);
         my $want = ref $rows ? $what->($args, $rows) : $rows;
         my $got = ask($actor, $function, %$args);
 
@@ -210,6 +214,8 @@ $t->sql("set timezone = 'UTC'");
 
 my $same = sub { $_[1] };
 my @keys = map { ask('', 'key_show', key => $_) } 1 .. 4;
+my @secrets = map { ask('', 'secret_show', org => $_, kind => 'source', name => 'x') }
+              @orgs;
 my @audit = map { $json->decode($_->[0]) } $t->rows(q{
     select jsonb_build_object('id', a.id, 'at', a.at,
                               'actor', a.actor, 'function', a.function,
@@ -242,6 +248,10 @@ for my $about (@about[0 .. 2]) {
             @audit);
     is_told('subscription_list', $about, $same, @subscriptions);
 
+    is_told('secret_list', $about, $same, @secrets);
+    is_told('secret_list', { %$about, limit => 1, after => 1 },
+            sub { [ (grep { $_->{id} > 1 } @{ $_[1] })[0] // () ] }, @secrets);
+
     next if !%$about;
 
     my ($org) = $about->{org};
@@ -251,6 +261,8 @@ for my $about (@about[0 .. 2]) {
 }
 
 is_told('key_show', { key => $_ }, sub { $keys[$_ - 1] }) for 1, 2;
+is_told('secret_show', { %{ $about[$_] }, kind => 'source', name => 'x' },
+        sub { $_[1][0] }, $secrets[$_ - 1]) for 1, 2;
 
 # these nouns are held against what was planted in t/program_tenant.t
 

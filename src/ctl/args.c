@@ -4,23 +4,33 @@
  * Words come first and name a function; what has a "=" is an argument of it;
  * what begins with "--" is usherctl's own.  A value "@file" is what the file
  * holds and "-" what standard input holds, less a final newline, so that a
- * secret need not stand in the list of processes; "@@..." is "@...".
+ * secret need not stand in the list of processes; "@@..." is "@...".  What is
+ * sealed before it is sent comes from there or from the terminal, or is random.
  */
 
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
+
+#include <openssl/evp.h>
 
 #include "ctl.h"
 
 
-#define CTL_VALUE_MAX  (16 * 1024 * 1024)
+#define CTL_VALUE_MAX   (16 * 1024 * 1024)
+
+#define CTL_TYPED_MAX   1024
+#define CTL_RANDOM_MIN  16
+#define CTL_RANDOM_MAX  256     /* what getentropy gives at once */
 
 
 static int ctl_args_option(ctl_command_t *cmd, int argc, char **argv, int *i);
 static int ctl_args_add(ctl_command_t *cmd, char *text);
 static char *ctl_args_slurp(const char *name, FILE *in);
+static char *ctl_args_ask(const char *name);
+static char *ctl_args_random(ctl_arg_t *arg);
 
 
 int
@@ -107,6 +117,9 @@ ctl_args_option(ctl_command_t *cmd, int argc, char **argv, int *i)
 
     } else if (len == 10 && strncmp(option, "--database", len) == 0) {
         text = &cmd->database;
+
+    } else if (len == 10 && strncmp(option, "--key-file", len) == 0) {
+        text = &cmd->key_file;
 
     } else {
         fprintf(stderr, "usherctl: there is no option \"%s\"\n"
@@ -199,7 +212,12 @@ ctl_args_read(ctl_command_t *cmd)
             }
 
             input = 1;
-            arg->value = ctl_args_slurp("standard input", stdin);
+            arg->value = (arg->sealed && isatty(STDIN_FILENO))
+                         ? ctl_args_ask(arg->name)
+                         : ctl_args_slurp("standard input", stdin);
+
+        } else if (arg->sealed && strncmp(arg->value, "random:", 7) == 0) {
+            arg->value = ctl_args_random(arg);
 
         } else if (strncmp(arg->value, "@@", 2) == 0) {
             arg->value++;
@@ -219,6 +237,10 @@ ctl_args_read(ctl_command_t *cmd)
 
         if (arg->value == NULL) {
             return CTL_USAGE;
+        }
+
+        if (arg->len == 0) {
+            arg->len = strlen(arg->value);
         }
     }
 
@@ -277,6 +299,60 @@ ctl_args_slurp(const char *name, FILE *in)
     }
 
     data[len] = '\0';
+
+    return data;
+}
+
+
+/* Typed twice, and not shown. */
+
+static char *
+ctl_args_ask(const char *name)
+{
+    char  *line, prompt[128];
+
+    line = calloc(1, CTL_TYPED_MAX);
+    if (line == NULL) {
+        abort();
+    }
+
+    snprintf(prompt, sizeof(prompt), "%.64s (not shown): ", name);
+
+    if (EVP_read_pw_string(line, CTL_TYPED_MAX, prompt, 1) != 0) {
+        fprintf(stderr, "usherctl: no %s was read\n"
+                "hint: Type the same twice, or give it as %s=@file.\n", name,
+                name);
+        free(line);
+        return NULL;
+    }
+
+    return line;
+}
+
+
+/* "random:32" */
+
+static char *
+ctl_args_random(ctl_arg_t *arg)
+{
+    char  *data, *end;
+    long   n;
+
+    n = strtol(arg->value + 7, &end, 10);
+
+    if (*end != '\0' || n < CTL_RANDOM_MIN || n > CTL_RANDOM_MAX) {
+        fprintf(stderr, "usherctl: %s=%s cannot be\n"
+                "hint: As many random bytes: %d to %d.\n", arg->name,
+                arg->value, CTL_RANDOM_MIN, CTL_RANDOM_MAX);
+        return NULL;
+    }
+
+    data = malloc((size_t) n);
+    if (data == NULL || getentropy(data, (size_t) n) != 0) {
+        abort();
+    }
+
+    arg->len = (size_t) n;
 
     return data;
 }

@@ -15,7 +15,6 @@
 #define CTL_NAME  64    /* PostgreSQL's names are shorter */
 
 
-static const char *ctl_text(json_t *object, const char *key);
 static int ctl_words(ctl_command_t *cmd, int from, char name[CTL_NAME]);
 static void ctl_command(const char *function, char name[CTL_NAME]);
 static size_t ctl_distance(const char *a, const char *b);
@@ -40,6 +39,8 @@ ctl_usage(FILE *out)
         "                    without one: the operator's\n"
         "  --database INFO   libpq's conninfo or URI, by default "
         "USHER_DATABASE\n"
+        "  --key-file FILE   keys that secrets are encrypted by, by default\n"
+        "                    USHER_KEY_FILE, then /etc/usher/keys\n"
         "  --json, --table   by default a table on a terminal, JSON "
         "elsewhere\n"
         "  --version         print the version\n"
@@ -455,6 +456,9 @@ ctl_function_help(json_t *function)
 
         if (strcmp(text, "timestamp with time zone") == 0) {
             text = "time";
+
+        } else if (strcmp(text, "usher.sealed") == 0) {
+            text = "secret";
         }
 
         printf(strcmp(text, "text") == 0 ? "\n" : " (%s)\n", text);
@@ -473,7 +477,7 @@ ctl_function_help(json_t *function)
 }
 
 
-static const char *
+const char *
 ctl_text(json_t *object, const char *key)
 {
     const char  *text;

@@ -7,9 +7,15 @@
  * that is added to the catalogue is a command at that moment, and its COMMENT
  * is the help.
  *
+ * What it knows are two types of argument: what is of type usher.sealed is
+ * encrypted here before it is sent, and a function that takes usher.resealed
+ * is called until nothing is left to be encrypted anew.
+ *
  * usherctl.c    the command line and what follows from it
+ * conf.c        where the database and the key file are
  * args.c        words and name=value arguments
  * catalogue.c   finding functions, suggestions, help
+ * secret.c      what is encrypted
  * table.c       JSON as aligned tables
  * pg.c          the only one that knows libpq
  */
@@ -24,6 +30,8 @@
 
 #include <jansson.h>
 
+#include "usher_secret.h"
+
 
 #define CTL_OK      0
 #define CTL_ERROR   1    /* the database refused, or cannot be reached */
@@ -36,6 +44,8 @@
 typedef struct {
     char        *name;
     char        *value;
+    size_t       len;         /* bytes of value, once it is read */
+    int          sealed;      /* encrypted before it is sent */
 } ctl_arg_t;
 
 
@@ -43,6 +53,7 @@ typedef struct {
 typedef struct {
     const char  *actor;       /* NULL: the operator */
     const char  *database;    /* conninfo; NULL: the environment decides */
+    const char  *key_file;    /* NULL: not needed so far */
     int          json;        /* 1: JSON, 0: tables, -1: by where it goes */
     int          help;
     int          version;
@@ -51,6 +62,8 @@ typedef struct {
     int          nwords;
     ctl_arg_t    args[CTL_ARGS];
     int          nargs;
+
+    usher_secret_keys_t  *keys;   /* NULL: not needed */
 } ctl_command_t;
 
 
@@ -73,8 +86,17 @@ typedef struct ctl_db_s  ctl_db_t;
 
 int ctl_args_parse(ctl_command_t *cmd, int argc, char **argv);
 
-/* Replaces @file and - by what is read from there. */
+/* Replaces @file and -, and random:n where that is sealed, by what they say. */
 int ctl_args_read(ctl_command_t *cmd);
+
+
+/*
+ * conf.c.  Both fill in what the command line does not say, and return CTL_OK,
+ * or CTL_USAGE after saying what is wrong.
+ */
+
+int ctl_conf_database(ctl_command_t *cmd);
+int ctl_conf_key_file(ctl_command_t *cmd);
 
 
 /*
@@ -104,7 +126,35 @@ void ctl_catalogue_blame(json_t *function, ctl_command_t *cmd, ctl_db_t *db,
 /* Prints a hint, with functions' names as commands. */
 void ctl_catalogue_hint(json_t *catalogue, const char *hint);
 
+/* A member that is a text; "" if there is none. */
+const char *ctl_text(json_t *object, const char *key);
+
 void ctl_usage(FILE *out);
+
+
+/*
+ * secret.c.  Those that return int give CTL_OK, or CTL_USAGE after saying what
+ * is wrong; they come in this order, the arguments read before the third.
+ */
+
+/*
+ * Marks what is to be sealed, asks for it on a terminal where it was not
+ * given, and refuses it on the command line, which everybody can see.
+ */
+int ctl_secret_mark(json_t *function, ctl_command_t *cmd);
+
+/* Reads the key file if the command needs one. */
+int ctl_secret_keys(json_t *function, ctl_command_t *cmd);
+
+/* Replaces what is marked by its ciphertext. */
+int ctl_secret_seal(ctl_command_t *cmd);
+
+/* Whether it is a function that takes what was encrypted anew. */
+int ctl_secret_anew(json_t *function);
+
+/* Calls it until nothing is left.  The answer is JSON, or NULL with *error. */
+char *ctl_secret_recrypt(const char *name, ctl_command_t *cmd, ctl_db_t *db,
+    ctl_error_t *error);
 
 
 /* table.c: prints a value for people, by this width unless it is 0. */

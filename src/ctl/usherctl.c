@@ -4,7 +4,6 @@
 
 
 #include <errno.h>
-#include <ini.h>
 #include <locale.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,12 +14,6 @@
 #include "usher_version.h"
 
 
-#define CTL_CONF  "/etc/usher/usherctl.conf"
-
-
-static int ctl_conf_read(ctl_command_t *cmd);
-static int ctl_conf_value(void *data, const char *section, const char *name,
-    const char *value);
 static int ctl_run(ctl_command_t *cmd, ctl_db_t *db);
 static int ctl_call(ctl_command_t *cmd, ctl_db_t *db, json_t *catalogue);
 static int ctl_print(ctl_command_t *cmd, const char *text);
@@ -60,7 +53,7 @@ main(int argc, char **argv)
         cmd.actor = (actor == NULL || *actor == '\0') ? NULL : actor;
     }
 
-    if (ctl_conf_read(&cmd) != CTL_OK) {
+    if (ctl_conf_database(&cmd) != CTL_OK) {
         return CTL_USAGE;
     }
 
@@ -84,69 +77,6 @@ main(int argc, char **argv)
     }
 
     return rc;
-}
-
-
-/* --database, then USHER_DATABASE, then the file, then libpq's own. */
-
-static int
-ctl_conf_read(ctl_command_t *cmd)
-{
-    int          line;
-    const char  *name, *database;
-
-    if (cmd->database != NULL) {
-        return CTL_OK;
-    }
-
-    database = getenv("USHER_DATABASE");
-
-    if (database != NULL && *database != '\0') {
-        cmd->database = database;
-        return CTL_OK;
-    }
-
-    name = getenv("USHERCTL_CONF");
-    name = (name == NULL || *name == '\0') ? CTL_CONF : name;
-
-    if (access(name, R_OK) != 0 && errno == ENOENT
-        && strcmp(name, CTL_CONF) == 0)
-    {
-        return CTL_OK;
-    }
-
-    line = ini_parse(name, ctl_conf_value, cmd);
-
-    if (line < 0) {
-        fprintf(stderr, "usherctl: cannot read %s\n", name);
-        return CTL_USAGE;
-    }
-
-    if (line > 0) {
-        fprintf(stderr, "usherctl: %s:%d is not understood\n"
-                "hint: It holds [postgres] and conninfo = ...\n", name, line);
-        return CTL_USAGE;
-    }
-
-    return CTL_OK;
-}
-
-
-static int
-ctl_conf_value(void *data, const char *section, const char *name,
-    const char *value)
-{
-    ctl_command_t  *cmd;
-
-    cmd = data;
-
-    if (strcmp(section, "postgres") != 0 || strcmp(name, "conninfo") != 0) {
-        return 0;
-    }
-
-    cmd->database = strdup(value);
-
-    return cmd->database != NULL;
 }
 
 
@@ -185,6 +115,7 @@ ctl_run(ctl_command_t *cmd, ctl_db_t *db)
         rc = ctl_call(cmd, db, catalogue);
     }
 
+    usher_secret_keys_free(cmd->keys);
     json_decref(catalogue);
 
     return rc;
@@ -197,19 +128,25 @@ ctl_call(ctl_command_t *cmd, ctl_db_t *db, json_t *catalogue)
     int           rc;
     char         *text;
     json_t       *function;
+    const char   *name;
     ctl_error_t   error;
 
     function = ctl_catalogue_find(catalogue, cmd);
 
-    if (function == NULL || ctl_catalogue_check(function, cmd) != CTL_OK
-        || ctl_args_read(cmd) != CTL_OK)
+    if (function == NULL || ctl_secret_mark(function, cmd) != CTL_OK
+        || ctl_catalogue_check(function, cmd) != CTL_OK
+        || ctl_secret_keys(function, cmd) != CTL_OK
+        || ctl_args_read(cmd) != CTL_OK
+        || ctl_secret_seal(cmd) != CTL_OK)
     {
         return CTL_USAGE;
     }
 
-    text = ctl_db_call(db,
-                       json_string_value(json_object_get(function, "name")),
-                       cmd->args, cmd->nargs, &error);
+    name = json_string_value(json_object_get(function, "name"));
+
+    text = ctl_secret_anew(function)
+           ? ctl_secret_recrypt(name, cmd, db, &error)
+           : ctl_db_call(db, name, cmd->args, cmd->nargs, &error);
 
     if (text == NULL) {
         ctl_catalogue_blame(function, cmd, db, &error);

@@ -71,7 +71,7 @@ sub new {
 
     # whoever runs the tests may have a database of his own in mind
 
-    delete @ENV{grep { /^(PG|USHER_(ACTOR|DATABASE)$)/ } keys %ENV};
+    delete @ENV{grep { /^(PG|USHER_(ACTOR|DATABASE|KEY_FILE)$)/ } keys %ENV};
 
     # nor a locale that is not installed, or a proxy, for loopback
 
