@@ -199,5 +199,6 @@ install: all
 	install -D -m 755 util/keygen $(SHARE)/util/keygen
 	install -d $(SHARE)/sql $(DOC)/conf
 	install -m 644 sql/*.sql $(SHARE)/sql
+	install -m 644 conf/bots.list $(SHARE)/bots.list
 	install -m 644 conf/*.conf conf/README.md $(DOC)/conf
 	install -m 644 README.md CHANGELOG.md LICENSE $(DOC)

@@ -23,6 +23,7 @@ sub accepted {
     $text =~ s{modules/(\S+\.so)}{$dir/bin/$1};
     $text =~ s{^load_module.*\n}{}m if $ENV{USHER_NGINX};
     $text =~ s{/var/log/nginx}{$dir/log};
+    $text =~ s{/usr/share/usher/bots}{$t->{top}/conf/bots};
     $text =~ s{listen( +)80;}{"listen$1" . $t->port('y') . ';'}e;
     $text =~ s{127.0.0.1:8080}{'127.0.0.1:' . $t->port('z')}e;
     $text =~ s{^user .*\n}{}m;

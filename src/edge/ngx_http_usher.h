@@ -443,6 +443,7 @@ typedef enum {
 } ngx_http_usher_limit_e;
 
 
+typedef struct ngx_http_usher_agent_s  ngx_http_usher_agent_t;
 typedef struct ngx_http_usher_saved_s  ngx_http_usher_saved_t;
 
 /* State of a main request; survives internal redirects. */
@@ -478,6 +479,7 @@ typedef struct {
     ngx_http_usher_key_t    *key;            /* NULL until known */
     ngx_str_t                plan;           /* its name; empty until known */
     ngx_http_usher_saved_t  *saved;          /* keys taken out of arguments */
+    ngx_http_usher_agent_t  *agent;          /* NULL until looked at */
     void                    *rules;          /* of auth, that let it in */
     void                    *module_data[4]; /* license, ... */
 } ngx_http_usher_ctx_t;
