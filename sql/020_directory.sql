@@ -22,9 +22,11 @@ create table usher.directory_outbox (
 comment on table usher.directory_outbox is
     'Records to be written to Redis; taken by the directory duty';
 comment on column usher.directory_outbox.id is 'Order of making';
-comment on column usher.directory_outbox.kind is 'key or plan';
+comment on column usher.directory_outbox.kind is
+    'key, plan, link or domain';
 comment on column usher.directory_outbox.ids is
-    'Ids of records: hexadecimal digests of keys, numbers of plans';
+    'Ids of records: hexadecimal digests of keys, numbers of plans, host and '
+    'slug of links, hosts';
 comment on column usher.directory_outbox.urgent is
     'Something was taken away (revoked, disabled, narrowed): goes first';
 comment on column usher.directory_outbox.inserted is
@@ -570,9 +572,15 @@ begin
              and p.id = case when u.id ~ '^[0-9]{1,18}$'
                              then u.id::bigint end;
 
+    elsif kind = 'link' then
+        return query select * from usher.link_records(ids);
+
+    elsif kind = 'domain' then
+        return query select * from usher.domain_records(ids);
+
     else
         raise exception 'no records of kind "%"', kind
-            using hint = 'Kinds are key and plan.';
+            using hint = 'Kinds are key, plan, link and domain.';
     end if;
 end
 $$;
@@ -606,9 +614,16 @@ begin
     elsif kind = 'plan' then
         return query select p.id::text from usher.plan p;
 
+    elsif kind = 'link' then
+        return query
+        select usher.link_id(l.host, l.slug) from usher.link l;
+
+    elsif kind = 'domain' then
+        return query select d.host from usher.domain d;
+
     else
         raise exception 'no records of kind "%"', kind
-            using hint = 'Kinds are key and plan.';
+            using hint = 'Kinds are key, plan, link and domain.';
     end if;
 end
 $$;
@@ -635,9 +650,24 @@ begin
         where p.id > coalesce(after, '0')::bigint
         order by p.id limit 1000;
 
+    elsif kind = 'link' then
+        return query
+        select usher.link_id(l.host, l.slug) from usher.link l
+        where (l.host, l.slug)
+              > (split_part(coalesce(after, '/'), '/', 1),
+                 substr(coalesce(after, '/'),
+                        strpos(coalesce(after, '/'), '/') + 1))
+        order by l.host, l.slug limit 1000;
+
+    elsif kind = 'domain' then
+        return query
+        select d.host from usher.domain d
+        where d.host > coalesce(after, '')
+        order by d.host limit 1000;
+
     else
         raise exception 'no records of kind "%"', kind
-            using hint = 'Kinds are key and plan.';
+            using hint = 'Kinds are key, plan, link and domain.';
     end if;
 end
 $$;

@@ -11,7 +11,7 @@ revoke select on usher.member, usher.right, usher.audit, usher.migration,
     from usher_daemon;
 grant select (id, org_id, name, disabled_at) on usher.partner to usher_daemon;
 
-grant insert on usher.request, usher.hook, usher.hook_key, usher.part,
+grant insert on usher.request, usher.click, usher.hook, usher.hook_key, usher.part,
     usher.usage_delta, usher.journal_gap, usher.quarantine
     to usher_daemon;
 grant insert, update on usher.journal to usher_daemon;
@@ -46,7 +46,8 @@ grant execute on function
 
 -- Reports: everything but keys, what is personal, and the machinery.
 
-grant select on usher.request, usher.hook, usher.hook_key,
+grant select on usher.request, usher.click, usher.click_reason,
+    usher.domain, usher.link, usher.link_target, usher.hook, usher.hook_key,
     usher.usage_delta, usher.usage, usher.usage_close, usher.usage_total,
     usher.journal, usher.journal_gap, usher.quarantine, usher.org,
     usher.plan, usher.plan_policy, usher.subscription,

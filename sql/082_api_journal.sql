@@ -108,6 +108,7 @@ begin
         from usher.journal j
     ), stored as (
         select (select count(*) from usher.request) as request,
+               (select count(*) from usher.click) as click,
                (select count(*) from usher.hook) as hook,
                (select count(*) from usher.part) as part,
                (select coalesce(sum(p.rows), 0)::bigint
@@ -134,6 +135,12 @@ begin
               and r.received_at >= coalesce(since, '-infinity')
         group by r.request_id, r.node, r.event_time, r.flags & 4
         having count(*) > 1
+        union all
+        select c.click_id, true, count(*)
+        from usher.click c
+        where c.received_at >= coalesce(since, '-infinity')
+        group by c.click_id
+        having count(*) > 1
     ), sums as (
         select coalesce(sum(u.requests), 0)::bigint as requests
         from (select d.requests from usher.usage_delta d
@@ -144,8 +151,8 @@ begin
                coalesce(sum(s.losers), 0)::bigint as losers
         from slots s
     ), books as (
-        select j.lines - j.losers - t.quarantined - t.request - t.hook
-               - t.part - t.dropped as missing
+        select j.lines - j.losers - t.quarantined - t.request - t.click
+               - t.hook - t.part - t.dropped as missing
         from stored t, journal j
     ), twice as (
         select a.request_id, a.n

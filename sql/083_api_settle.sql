@@ -344,6 +344,11 @@ begin
                     coalesce(r.key_id, 0), coalesce(r.org_id, 0), r.route,
                     r.status, 1, r.units, r.bytes_sent, r.duration_ms);
 
+        when 'c1' then
+            insert into usher.click
+            select * from jsonb_populate_record(null::usher.click,
+                              usher.line_read('usher.click', line));
+
         when 'h1' then
             v := usher.line_read('usher.hook', line);
             v := jsonb_set(v, '{headers}', (v->>'headers')::jsonb);

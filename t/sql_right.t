@@ -75,9 +75,9 @@ my %call = (
     lease_list          => [ '', '' ],
 );
 
-# these nouns are held against theirs in t/program_right.t
+# these nouns are held against theirs in t/program_right.t and link_right.t
 
-my $elsewhere = qr/^(preset|network|program|product|campaign|partner)_/;
+my $elsewhere = qr/^(preset|network|program|product|campaign|partner|domain|link)_/;
 
 my @all = grep { $_ !~ $elsewhere } map { $_->[0] }
           $t->rows("select f->>'name' from jsonb_array_elements(

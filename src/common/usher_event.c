@@ -64,6 +64,9 @@ static const usher_event_kind_t  usher_event_table[] = {
     { 'r', '1', 1, 0, 0, "usher.request", USHER_REQUEST_COLUMNS,
       NULL, NULL, USHER_REQUEST_NCOLUMNS },
 
+    { 'c', '1', 0, 0, 0, "usher.click", USHER_CLICK_COLUMNS,
+      NULL, NULL, USHER_CLICK_NCOLUMNS },
+
     { 'h', '1', 0, 1, 1, "usher.hook",
       "source, delivery_id, event_time, id, headers, body, parts, flags",
       "usher.hook_key", "source, delivery_id", 8 },

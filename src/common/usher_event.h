@@ -79,6 +79,22 @@ const usher_event_kind_t *usher_event_kinds(void);
 #define USHER_REQUEST_AGENT_MAX    256
 #define USHER_REQUEST_REFERER_MAX  256
 
+/*
+ * Click events, version 1, written before the answer.  The same of limits.
+ */
+#define USHER_CLICK_TAG          "c1"
+#define USHER_CLICK_COLUMNS                                                   \
+    "event_time, link_id, reason, target, org_id, click_id, node, host, "     \
+    "slug, country, device, os, language, referrer, sub1, sub2, sub3, sub4, " \
+    "sub5, visitor, address, status, flags"
+#define USHER_CLICK_NCOLUMNS     23
+
+#define USHER_CLICK_HOST_MAX     190
+#define USHER_CLICK_SLUG_MAX     64
+#define USHER_CLICK_WORD_MAX     16    /* country, device, os, language */
+#define USHER_CLICK_REFERRER_MAX 128
+#define USHER_CLICK_SUB_MAX      64
+
 
 /*
  * Writes len bytes of outside text at src as one COPY text column to dst,

@@ -62,8 +62,14 @@ static int usherd_directory_look(usherd_directory_t *d);
 
 const char *const  usherd_directory_kinds[USHERD_DIRECTORY_NKINDS] = {
     "key",
-    "plan"
+    "plan",
+    "domain",
+    "link"
 };
+
+/* Of which ids are made: digests, numbers, hosts, and hosts with slugs. */
+#define USHERD_DIRECTORY_ID                                                   \
+    "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ._~/-"
 
 
 void
@@ -714,9 +720,9 @@ usherd_directory_bad(usherd_directory_t *d, const usherd_reply_t *reply)
 
         *id++ = '\0';
 
-        /* digests and numbers: what else there is, an edge did not read */
+        /* what else there is, an edge did not read */
 
-        if (id[strspn(id, "0123456789abcdef")] != '\0') {
+        if (id[strspn(id, USHERD_DIRECTORY_ID)] != '\0') {
             continue;
         }
 

@@ -330,6 +330,7 @@ usherd_directory_project(usherd_directory_t *d, const char *version,
     }
 
     d->done = 0;
+    change = d->change;
 
     for ( ;; ) {
         rc = usherd_directory_slice(d, version, &change);

@@ -112,6 +112,8 @@ extern ngx_http_usher_figures_t  *ngx_http_usher_figures;
 /* Kinds of records the edge knows; room for those to come. */
 #define NGX_HTTP_USHER_KIND_KEY   0
 #define NGX_HTTP_USHER_KIND_PLAN  1
+#define NGX_HTTP_USHER_KIND_DOMAIN  2
+#define NGX_HTTP_USHER_KIND_LINK  3
 #define NGX_HTTP_USHER_KINDS      8
 
 /* Words of changes, by a hash of the record: see the directory. */
@@ -271,6 +273,16 @@ ngx_int_t ngx_http_usher_directory_key(ngx_http_request_t *r,
     u_char digest[USHER_KEY_DIGEST], ngx_http_usher_key_t *key);
 ngx_int_t ngx_http_usher_directory_plan(ngx_http_request_t *r,
     uint64_t id, ngx_http_usher_plan_t **plan);
+
+/* The longest record, bytes. */
+#define NGX_HTTP_USHER_RECORD_MAX  8192
+
+/*
+ * The same of other kinds: the packed record is copied into buf, which has
+ * room for NGX_HTTP_USHER_RECORD_MAX.  An id is 255 bytes at most.
+ */
+ngx_int_t ngx_http_usher_directory_record(ngx_http_request_t *r,
+    ngx_uint_t kind, ngx_str_t *id, u_char *buf, size_t *len);
 
 
 /* ---- Redis: ngx_http_usher_redis.c ----------------------------------- */
@@ -506,9 +518,11 @@ typedef struct {
  * Sends the problem as the response (application/problem+json, or HTML or
  * nothing where Accept asks for it), no-store; headers that belong to it
  * (WWW-Authenticate, Retry-After) are set by the caller first.  Returns what
- * the phase handler returns.
+ * the phase handler returns, or for the second a content handler.
  */
 ngx_int_t ngx_http_usher_problem(ngx_http_request_t *r,
+    ngx_http_usher_problem_t *problem);
+ngx_int_t ngx_http_usher_problem_content(ngx_http_request_t *r,
     ngx_http_usher_problem_t *problem);
 
 

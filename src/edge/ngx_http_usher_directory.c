@@ -81,6 +81,8 @@ static ngx_http_usher_redis_events_t  ngx_http_usher_directory_events = {
 ngx_str_t  ngx_http_usher_kinds[] = {
     ngx_string("key"),
     ngx_string("plan"),
+    ngx_string("domain"),
+    ngx_string("link"),
     ngx_null_string
 };
 
@@ -133,7 +135,7 @@ ngx_int_t
 ngx_http_usher_directory_key(ngx_http_request_t *r,
     u_char digest[USHER_KEY_DIGEST], ngx_http_usher_key_t *key)
 {
-    u_char                       hex[NGX_HTTP_USHER_ID_MAX];
+    u_char                       hex[2 * USHER_KEY_DIGEST];
     ngx_int_t                    rc;
     ngx_str_t                    id;
     ngx_uint_t                   cell;
@@ -154,7 +156,7 @@ ngx_http_usher_directory_key(ngx_http_request_t *r,
     if (rc == NGX_AGAIN) {
         ngx_hex_dump(hex, digest, USHER_KEY_DIGEST);
         id.data = hex;
-        id.len = NGX_HTTP_USHER_ID_MAX;
+        id.len = sizeof(hex);
 
         rc = ngx_http_usher_wait(r, d, NGX_HTTP_USHER_KIND_KEY, &id, digest,
                                  cell == NGX_HTTP_USHER_CELL_FOUND
@@ -214,6 +216,37 @@ ngx_http_usher_directory_plan(ngx_http_request_t *r, uint64_t id,
         rc = ngx_http_usher_wait(r, d, NGX_HTTP_USHER_KIND_PLAN, &name, NULL,
                                  cell == NGX_HTTP_USHER_CELL_FOUND
                                  ? &memo->found : NULL);
+    }
+
+    return rc;
+}
+
+
+ngx_int_t
+ngx_http_usher_directory_record(ngx_http_request_t *r, ngx_uint_t kind,
+    ngx_str_t *id, u_char *buf, size_t *len)
+{
+    ngx_int_t                    rc;
+    ngx_uint_t                   cell;
+    ngx_http_usher_fill_t        found;
+    ngx_http_usher_directory_t  *d;
+
+    d = ngx_http_usher_directory();
+
+    if (d->shared == NULL) {
+        return NGX_BUSY;
+    }
+
+    cell = ngx_http_usher_zone_record_get(kind, id, buf,
+                                          NGX_HTTP_USHER_RECORD_MAX, len,
+                                          &found);
+
+    rc = ngx_http_usher_directory_judge(d, kind, cell, &found);
+
+    if (rc == NGX_AGAIN) {
+        rc = ngx_http_usher_wait(r, d, kind, id, NULL,
+                                 cell == NGX_HTTP_USHER_CELL_FOUND
+                                 ? &found : NULL);
     }
 
     return rc;
@@ -531,7 +564,8 @@ ngx_http_usher_directory_init_conf(ngx_conf_t *cf, void *conf)
 
         /*
          * An old key may be a revoked one; an old plan only limits as it
-         * did, and who has no key does not come so far.
+         * did, and who has no key does not come so far; an old link leads
+         * where it led.
          */
 
         dcf->stale[i] = (i == NGX_HTTP_USHER_KIND_KEY)
@@ -557,8 +591,9 @@ ngx_http_usher_stale(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     if (kind == NGX_HTTP_USHER_KINDS) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "unknown kind \"%V\" of records, \"key\" or "
-                           "\"plan\" expected", &value[1]);
+                           "unknown kind \"%V\" of records, \"key\", "
+                           "\"plan\", \"domain\" or \"link\" expected",
+                           &value[1]);
         return NGX_CONF_ERROR;
     }
 

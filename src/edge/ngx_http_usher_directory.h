@@ -12,7 +12,7 @@
 #include "ngx_http_usher_zone.h"
 
 
-#define NGX_HTTP_USHER_ID_MAX        64       /* bytes of an id's text */
+#define NGX_HTTP_USHER_ID_MAX        255      /* bytes of an id's text */
 #define NGX_HTTP_USHER_FOREVER       ((ngx_msec_t) -1)
 #define NGX_HTTP_USHER_FRESH         2000     /* msec that a heartbeat lasts */
 
@@ -164,9 +164,9 @@ void ngx_http_usher_beat_policy(ngx_http_usher_directory_t *d,
  */
 ngx_int_t ngx_http_usher_record_key(ngx_str_t *text, ngx_str_t *ready,
     ngx_http_usher_key_t *key, const char **reason);
-/* Packs the plan into buf, which has room for NGX_HTTP_USHER_RECORD_MAX. */
-ngx_int_t ngx_http_usher_record_plan(ngx_str_t *text, ngx_str_t *ready,
-    u_char *buf, size_t *len, const char **reason);
+/* Packs any other into buf, which has room for NGX_HTTP_USHER_RECORD_MAX. */
+ngx_int_t ngx_http_usher_record_pack(ngx_uint_t kind, ngx_str_t *text,
+    ngx_str_t *ready, u_char *buf, size_t *len, const char **reason);
 
 /* Unpacks it again; NGX_ERROR if it is not what was packed. */
 ngx_int_t ngx_http_usher_plan_unpack(u_char *buf, size_t len,

@@ -409,7 +409,8 @@ ngx_http_usher_fetch_record(ngx_http_usher_directory_t *d,
         rc = ngx_http_usher_record_key(text, ready, &key, reason);
 
     } else {
-        rc = ngx_http_usher_record_plan(text, ready, buf, &len, reason);
+        rc = ngx_http_usher_record_pack(fetch->kind, text, ready, buf, &len,
+                                        reason);
     }
 
     if (rc != NGX_OK) {

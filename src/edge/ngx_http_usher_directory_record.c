@@ -10,9 +10,7 @@
  */
 
 
-#include "ngx_http_usher_directory.h"
-
-#include <jansson.h>
+#include "ngx_http_usher_record.h"
 
 
 /* A packed plan: this, then npolicies policies, then the names. */
@@ -36,10 +34,6 @@ static ngx_int_t ngx_http_usher_record_load(ngx_str_t *text,
     ngx_str_t *ready, json_t **root, const char **reason);
 static ngx_int_t ngx_http_usher_record_head(json_t *root, ngx_str_t *ready,
     const char **reason);
-static ngx_int_t ngx_http_usher_record_number(json_t *object,
-    const char *name, uint64_t min, uint64_t max, uint64_t *value);
-static ngx_int_t ngx_http_usher_record_text(json_t *object, const char *name,
-    size_t max, ngx_str_t *value);
 static const char *ngx_http_usher_record_key_fields(json_t *root,
     ngx_http_usher_key_t *key);
 static const char *ngx_http_usher_record_key_texts(json_t *root,
@@ -76,8 +70,8 @@ ngx_http_usher_record_key(ngx_str_t *text, ngx_str_t *ready,
 
 
 ngx_int_t
-ngx_http_usher_record_plan(ngx_str_t *text, ngx_str_t *ready, u_char *buf,
-    size_t *len, const char **reason)
+ngx_http_usher_record_pack(ngx_uint_t kind, ngx_str_t *text, ngx_str_t *ready,
+    u_char *buf, size_t *len, const char **reason)
 {
     json_t     *root;
     ngx_int_t   rc;
@@ -88,7 +82,19 @@ ngx_http_usher_record_plan(ngx_str_t *text, ngx_str_t *ready, u_char *buf,
         return rc;
     }
 
-    *reason = ngx_http_usher_record_plan_pack(root, buf, len);
+    switch (kind) {
+
+    case NGX_HTTP_USHER_KIND_PLAN:
+        *reason = ngx_http_usher_record_plan_pack(root, buf, len);
+        break;
+
+    case NGX_HTTP_USHER_KIND_DOMAIN:
+        *reason = ngx_http_usher_domain_pack(root, buf, len);
+        break;
+
+    default: /* NGX_HTTP_USHER_KIND_LINK */
+        *reason = ngx_http_usher_link_pack(root, buf, len);
+    }
 
     json_decref(root);
 
@@ -159,7 +165,7 @@ ngx_http_usher_record_head(json_t *root, ngx_str_t *ready,
 }
 
 
-static ngx_int_t
+ngx_int_t
 ngx_http_usher_record_number(json_t *object, const char *name, uint64_t min,
     uint64_t max, uint64_t *value)
 {
@@ -184,9 +190,7 @@ ngx_http_usher_record_number(json_t *object, const char *name, uint64_t min,
 }
 
 
-/* A text without control characters; it lives as long as the object. */
-
-static ngx_int_t
+ngx_int_t
 ngx_http_usher_record_text(json_t *object, const char *name, size_t max,
     ngx_str_t *value)
 {

@@ -29,7 +29,6 @@ static ngx_uint_t ngx_http_usher_event_wanted(ngx_http_request_t *r,
 static ngx_uint_t ngx_http_usher_event_status(ngx_http_request_t *r);
 static u_char *ngx_http_usher_event_line(ngx_http_request_t *r, u_char *p,
     ngx_http_usher_loc_conf_t *ulcf, ngx_http_usher_ctx_t *ctx);
-static u_char *ngx_http_usher_event_time(u_char *p);
 static u_char *ngx_http_usher_event_route(ngx_http_request_t *r, u_char *p,
     ngx_http_usher_loc_conf_t *ulcf, unsigned *flags);
 static u_char *ngx_http_usher_event_id(ngx_http_request_t *r, u_char *p,
@@ -209,9 +208,9 @@ ngx_http_usher_event_line(ngx_http_request_t *r, u_char *p,
 }
 
 
-/* "YYYY-MM-DD HH:MM:SS.mmm+00"; only the msec are written each time. */
+/* Only the msec are written each time. */
 
-static u_char *
+u_char *
 ngx_http_usher_event_time(u_char *p)
 {
     ngx_time_t  *tp;

@@ -27,6 +27,8 @@ typedef struct {
 } ngx_http_usher_accept_t;
 
 
+static ngx_int_t ngx_http_usher_problem_answer(ngx_http_request_t *r,
+    ngx_http_usher_problem_t *problem, ngx_uint_t *sent);
 static ngx_uint_t ngx_http_usher_error_page(ngx_http_request_t *r,
     ngx_uint_t status);
 static ngx_uint_t ngx_http_usher_negotiate(ngx_http_request_t *r);
@@ -48,8 +50,41 @@ ngx_int_t
 ngx_http_usher_problem(ngx_http_request_t *r,
     ngx_http_usher_problem_t *problem)
 {
+    ngx_int_t   rc;
+    ngx_uint_t  sent;
+
+    rc = ngx_http_usher_problem_answer(r, problem, &sent);
+
+    if (!sent) {
+        return rc;
+    }
+
+    ngx_http_finalize_request(r, rc);
+
+    return NGX_DONE;
+}
+
+
+ngx_int_t
+ngx_http_usher_problem_content(ngx_http_request_t *r,
+    ngx_http_usher_problem_t *problem)
+{
+    ngx_uint_t  sent;
+
+    return ngx_http_usher_problem_answer(r, problem, &sent);
+}
+
+
+/* What the request is to be finalized with; sent: it has its answer. */
+
+static ngx_int_t
+ngx_http_usher_problem_answer(ngx_http_request_t *r,
+    ngx_http_usher_problem_t *problem, ngx_uint_t *sent)
+{
     ngx_str_t   text;
     ngx_uint_t  as;
+
+    *sent = 0;
 
     if (ngx_http_usher_no_store(r) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
@@ -77,10 +112,9 @@ ngx_http_usher_problem(ngx_http_request_t *r,
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    ngx_http_finalize_request(r, ngx_http_usher_problem_send(r,
-                                                 problem->status, &text));
+    *sent = 1;
 
-    return NGX_DONE;
+    return ngx_http_usher_problem_send(r, problem->status, &text);
 }
 
 

@@ -110,6 +110,10 @@ ngx_int_t ngx_http_usher_parse_rate(ngx_str_t *value, uint64_t *quota,
 /* ---- ngx_http_usher_event.c */
 
 ngx_int_t ngx_http_usher_event_handler(ngx_http_request_t *r);
+
+/* Writes now as "YYYY-MM-DD HH:MM:SS.mmm+00"; returns the end. */
+u_char *ngx_http_usher_event_time(u_char *p);
+
 ngx_int_t ngx_http_usher_event_escape(ngx_conf_t *cf, ngx_str_t *src,
     size_t limit, ngx_str_t *dst);
 

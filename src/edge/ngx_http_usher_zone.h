@@ -27,10 +27,6 @@
 #define NGX_HTTP_USHER_CELL_GONE   2    /* a negative; generation and epoch
                                            are its own */
 
-/* The longest record, bytes. */
-#define NGX_HTTP_USHER_RECORD_MAX  8192
-
-
 typedef struct {
     ngx_atomic_uint_t   generation;  /* stored in 32 bits; 0: revalidate */
     ngx_atomic_uint_t   epoch;       /* negatives: of their kind when asked */

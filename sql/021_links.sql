@@ -1,0 +1,627 @@
+-- 021_links.sql - domains, links and their targets, and their records.
+--
+-- A link is found by its host and its slug; each host belongs to one org.
+-- Where it leads is decided at the edge, from the record: of the targets
+-- whose conditions hold, those of the lowest step are a split by weight; if
+-- there is none, the link's own URL.  URLs are templates: macros in braces
+-- are expanded at the edge (src/common/usher_macro.h).
+--
+-- What the constraints let in the edge can read: lengths and forms are those
+-- of the record (src/edge/ngx_http_usher_link_record.c).
+
+create function usher.host_ok(host text)
+returns boolean
+language sql immutable strict parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+    select octet_length(host) <= 190
+           and host ~ '^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$'
+$$;
+
+comment on function usher.host_ok(text) is
+    'Whether this is the name of a host, in lower case';
+
+
+create function usher.target_ok(url text)
+returns boolean
+language sql immutable strict parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+    -- No stricter than usher_macro_compile(), and no laxer: a macro stands
+    -- behind the host, %, braces and all that is no URL are refused.
+    select octet_length(url) <= 2048
+           and p.host is not null
+           and usher.host_ok(lower(p.host))
+           and (p.host !~ '(^|\.)[0-9]+$'
+                or p.host ~ '^((25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])(\.|$)){4}$')
+           and coalesce(p.port, '1')::integer between 1 and 65535
+           and regexp_replace(p.rest,
+                   '\{(click_id|link|campaign|product|program|network|partner|sub[1-5]|country|device|os|lang|referrer_host|time|slug)\}',
+                   '', 'g')
+               ~ '^([/?#]([!#$&(-;=?-\[\]_a-z~]|%[0-9A-Fa-f]{2})*)?$'
+    from (select m[1] as host, m[2] as port, coalesce(m[3], '') as rest
+          from regexp_match(url,
+              '^[Hh][Tt][Tt][Pp][Ss]?://([A-Za-z0-9.-]+)(?::([0-9]{1,5}))?([/?#].*)?$')
+              as m) p
+$$;
+
+comment on function usher.target_ok(text) is
+    'Whether a link may lead there: http or https, a host without user, '
+    'known macros behind it, no character that a URL must not have';
+
+
+create function usher.conditions_ok(list text[], form text)
+returns boolean
+language sql immutable strict parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+    select array_ndims(list) = 1 and cardinality(list) <= 64
+           and (select bool_and(coalesce(c ~ form, false))
+                from unnest(list) c)
+$$;
+
+comment on function usher.conditions_ok(text[], text) is
+    'Whether this list has 1 to 64 words, all of this form';
+
+
+create table usher.domain (
+    host          text collate "C" primary key check (usher.host_ok(host)),
+    org_id        bigint not null references usher.org,
+    fallback_url  text check (usher.target_ok(fallback_url)
+                              and position('{' in fallback_url) = 0),
+    created_at    timestamptz not null default now(),
+    unique (host, org_id)
+);
+
+create index domain_org on usher.domain (org_id);
+
+comment on table usher.domain is 'Hosts of links; each belongs to one org';
+comment on column usher.domain.host is 'Name, in lower case, without port';
+comment on column usher.domain.org_id is 'Whose it is';
+comment on column usher.domain.fallback_url is
+    'Where a slug leads that is no link; null: 404';
+comment on column usher.domain.created_at is 'When it was added';
+comment on index usher.domain_org is 'The hosts of an org';
+
+
+create table usher.link (
+    id               bigint generated always as identity primary key
+                     check (id < 4294967296),
+    org_id           bigint not null,
+    host             text collate "C" not null,
+    slug             text collate "C" not null
+                     check (octet_length(slug) <= 64
+                            and slug ~ '^[A-Za-z0-9._~-]+(/[A-Za-z0-9._~-]+)*$'),
+    title            text not null default ''
+                     check (char_length(title) <= 200),
+    url              text not null check (usher.target_ok(url)),
+    fallback_url     text check (usher.target_ok(fallback_url)),
+    status           smallint not null default 302
+                     check (status in (301, 302, 307, 308)),
+    plain            boolean not null default false,
+    pass_query       boolean not null default false,
+    utm              text check (octet_length(utm) between 1 and 512
+                                 and utm ~ '^utm_[a-z_]+=[A-Za-z0-9._~%{}-]*(&utm_[a-z_]+=[A-Za-z0-9._~%{}-]*)*$'),
+    referrer_policy  text not null default 'no-referrer-when-downgrade'
+                     check (referrer_policy in ('no-referrer',
+                         'no-referrer-when-downgrade', 'origin',
+                         'origin-when-cross-origin', 'same-origin',
+                         'strict-origin', 'strict-origin-when-cross-origin',
+                         'unsafe-url')),
+    program_id       bigint,
+    product_id       bigint,
+    campaign_id      bigint,
+    partner_id       bigint,
+    expires_at       timestamptz,
+    cap              bigint check (cap > 0),
+    cap_period       text check (cap_period in ('hour', 'day', 'total')),
+    overflow_url     text check (usher.target_ok(overflow_url)),
+    disabled_at      timestamptz,
+    created_at       timestamptz not null default now(),
+    constraint link_key unique (host, slug),
+    constraint link_host foreign key (host, org_id)
+        references usher.domain (host, org_id),
+    constraint link_program foreign key (program_id, org_id)
+        references usher.program (id, org_id),
+    constraint link_product foreign key (product_id, program_id)
+        references usher.product (id, program_id),
+    constraint link_campaign foreign key (campaign_id, org_id)
+        references usher.campaign (id, org_id),
+    constraint link_partner foreign key (program_id, partner_id)
+        references usher.program_partner (program_id, partner_id),
+    constraint link_of check (program_id is not null
+                              or (product_id is null and partner_id is null)),
+    constraint link_cap check ((cap is null) = (cap_period is null)),
+    constraint link_size check (
+        octet_length(url) + coalesce(octet_length(fallback_url), 0)
+        + coalesce(octet_length(overflow_url), 0)
+        + coalesce(octet_length(utm), 0) <= 4096)
+);
+
+create index link_program on usher.link (program_id);
+create index link_campaign on usher.link (campaign_id);
+
+comment on index usher.link_program is 'The links of a program';
+comment on index usher.link_campaign is 'The links of a campaign';
+
+comment on table usher.link is 'Links: a host and a slug that lead somewhere';
+comment on column usher.link.id is 'Number, also in click ids';
+comment on column usher.link.org_id is 'Whose it is: the host''s';
+comment on column usher.link.program_id is
+    'Program that pays, or is paid for, what comes of it';
+comment on column usher.link.product_id is 'Product of the program';
+comment on column usher.link.campaign_id is 'Campaign it belongs to';
+comment on column usher.link.partner_id is
+    'Partner who is paid for it, of a program of our own';
+comment on column usher.link.host is 'Host; with the slug the record''s id';
+comment on column usher.link.slug is 'Path behind the location, as it stands';
+comment on column usher.link.title is 'Name for people';
+comment on column usher.link.url is
+    'Where it leads if no target''s conditions hold; a template';
+comment on column usher.link.fallback_url is
+    'Where it leads when it cannot lead where it should; null: the host''s';
+comment on column usher.link.status is 'Status of the redirect';
+comment on column usher.link.plain is
+    'The program forbids cloaking: the referrer is left as it is';
+comment on column usher.link.pass_query is
+    'The query of the click is added to the target''s, byte by byte';
+comment on column usher.link.utm is
+    'utm_ parameters that are added to the target; values may be macros';
+comment on column usher.link.referrer_policy is 'Referrer-Policy of the answer';
+comment on column usher.link.expires_at is
+    'When it ends: then it leads to overflow_url, or falls back';
+comment on column usher.link.cap is
+    'Clicks that count, at most, in cap_period; more of them overflow';
+comment on column usher.link.cap_period is 'hour and day of UTC, or total';
+comment on column usher.link.overflow_url is
+    'Where it leads when it has ended or is over its cap';
+comment on column usher.link.disabled_at is
+    'When it was disabled: it is as if it were not there; null: enabled';
+comment on column usher.link.created_at is 'When it was made';
+comment on sequence usher.link_id_seq is 'Numbers of usher.link';
+comment on constraint link_key on usher.link is 'One link for a slug';
+comment on constraint link_host on usher.link is
+    'A link belongs to the org of its host';
+comment on constraint link_program on usher.link is
+    'A program of the same org';
+comment on constraint link_product on usher.link is
+    'A product of that program';
+comment on constraint link_campaign on usher.link is
+    'A campaign of the same org';
+comment on constraint link_partner on usher.link is
+    'A partner who takes part in that program';
+comment on constraint link_of on usher.link is
+    'Product and partner are of a program';
+comment on constraint link_cap on usher.link is 'A cap has a period';
+comment on constraint link_size on usher.link is
+    'The record fits the edge''s zone';
+
+
+create table usher.link_target (
+    link_id    bigint not null references usher.link on delete cascade,
+    name       text not null check (name ~ '^[a-z0-9][a-z0-9_-]{0,31}$'),
+    step       smallint not null default 1 check (step between 1 and 100),
+    weight     integer not null default 1 check (weight between 0 and 10000),
+    url        text not null check (usher.target_ok(url)),
+    countries  text[] check (usher.conditions_ok(countries, '^[A-Z]{2}$')),
+    devices    text[] check (usher.conditions_ok(devices, '^[a-z]{1,16}$')),
+    systems    text[] check (usher.conditions_ok(systems, '^[a-z]{1,16}$')),
+    languages  text[] check (usher.conditions_ok(languages,
+                                                 '^[a-z]{2,3}(-[A-Z]{2})?$')),
+    referrers  text[] check (usher.conditions_ok(referrers,
+                                         '^(\*\.)?[a-z0-9-]+(\.[a-z0-9-]+)+$')),
+    starts_at  timestamptz,
+    ends_at    timestamptz,
+    number     smallint not null check (number between 1 and 16),
+    primary key (link_id, name),
+    constraint link_target_number unique (link_id, number),
+    constraint link_target_time check (starts_at < ends_at)
+);
+
+comment on table usher.link_target is 'Where a link leads on conditions';
+comment on column usher.link_target.link_id is 'The link';
+comment on column usher.link_target.name is 'Name, unique in its link';
+comment on column usher.link_target.step is
+    'The lowest step with a target whose conditions hold is taken';
+comment on column usher.link_target.weight is
+    'Its share among those of its step; 0: nobody is sent there';
+comment on column usher.link_target.url is 'Where it leads; a template';
+comment on column usher.link_target.countries is
+    'ISO 3166 codes, any of them; null: all';
+comment on column usher.link_target.devices is
+    'desktop, mobile, tablet, ...: as $usher_device; null: all';
+comment on column usher.link_target.systems is
+    'ios, android, ...: as $usher_os; null: all';
+comment on column usher.link_target.languages is
+    'The language the client likes best, with or without region; null: all';
+comment on column usher.link_target.referrers is
+    'Hosts of the referrer, exact or *.host; null: all';
+comment on column usher.link_target.starts_at is 'From when; null: always';
+comment on column usher.link_target.ends_at is 'Until when; null: for ever';
+comment on column usher.link_target.number is 'Number in click rows';
+comment on constraint link_target_number on usher.link_target is
+    'Rows name one target';
+comment on constraint link_target_time on usher.link_target is
+    'It ends after it starts';
+
+
+-- To the outbox.  Whatever is taken away is urgent: a link that was disabled
+-- or ended must not go on leading where it led.
+
+create function usher.link_id(host text, slug text)
+returns text
+language sql immutable parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+    select host || '/' || slug
+$$;
+
+comment on function usher.link_id(text, text) is 'Id of a link''s record';
+
+
+create function usher.link_inserted()
+returns trigger
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    perform usher.directory_put('link',
+        (select array_agg(usher.link_id(n.host, n.slug)) from new_rows n),
+        false, true);
+    return null;
+end
+$$;
+
+comment on function usher.link_inserted() is
+    'Trigger: new links to the outbox';
+
+
+create function usher.link_updated()
+returns trigger
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    perform usher.directory_put('link',
+        (select array_agg(distinct c.id)
+         from (select usher.link_id(n.host, n.slug) as id
+               from old_rows o join new_rows n on n.id = o.id
+               where n is distinct from o
+               union all
+               select usher.link_id(o.host, o.slug)
+               from old_rows o join new_rows n on n.id = o.id
+               where (n.host, n.slug) is distinct from (o.host, o.slug)) c),
+        true, false);
+    return null;
+end
+$$;
+
+comment on function usher.link_updated() is
+    'Trigger: changed links to the outbox; what a slug led to before it was '
+    'renamed becomes a tombstone';
+
+
+create function usher.link_deleted()
+returns trigger
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    perform usher.directory_put('link',
+        (select array_agg(usher.link_id(o.host, o.slug)) from old_rows o),
+        true, false);
+    return null;
+end
+$$;
+
+comment on function usher.link_deleted() is
+    'Trigger: deleted links to the outbox, for tombstones';
+
+
+create trigger link_inserted
+    after insert on usher.link
+    referencing new table as new_rows
+    for each statement execute function usher.link_inserted();
+
+create trigger link_updated
+    after update on usher.link
+    referencing old table as old_rows new table as new_rows
+    for each statement execute function usher.link_updated();
+
+create trigger link_deleted
+    after delete on usher.link
+    referencing old table as old_rows
+    for each statement execute function usher.link_deleted();
+
+comment on trigger link_inserted on usher.link is 'New links to the outbox';
+comment on trigger link_updated on usher.link is
+    'Changed links to the outbox';
+comment on trigger link_deleted on usher.link is
+    'Deleted links to the outbox';
+
+
+create function usher.link_target_changed()
+returns trigger
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    changed  bigint[];
+begin
+    if tg_op = 'INSERT' then
+        select array_agg(distinct n.link_id) into changed from new_rows n;
+
+    elsif tg_op = 'DELETE' then
+        select array_agg(distinct o.link_id) into changed from old_rows o;
+
+    else
+        select array_agg(distinct c.link_id) into changed
+        from (select n.link_id from new_rows n
+              union select o.link_id from old_rows o) c;
+    end if;
+
+    perform usher.directory_put('link',
+        (select array_agg(usher.link_id(l.host, l.slug))
+         from usher.link l where l.id = any (changed)),
+        true, false);
+    return null;
+end
+$$;
+
+comment on function usher.link_target_changed() is
+    'Trigger: links whose targets changed to the outbox';
+
+create trigger link_target_inserted
+    after insert on usher.link_target
+    referencing new table as new_rows
+    for each statement execute function usher.link_target_changed();
+
+create trigger link_target_updated
+    after update on usher.link_target
+    referencing old table as old_rows new table as new_rows
+    for each statement execute function usher.link_target_changed();
+
+create trigger link_target_deleted
+    after delete on usher.link_target
+    referencing old table as old_rows
+    for each statement execute function usher.link_target_changed();
+
+comment on trigger link_target_inserted on usher.link_target is
+    'Links with a new target to the outbox';
+comment on trigger link_target_updated on usher.link_target is
+    'Links with a changed target to the outbox';
+comment on trigger link_target_deleted on usher.link_target is
+    'Links with a target less to the outbox';
+
+
+-- What macros call by name.
+
+create function usher.link_named()
+returns trigger
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    perform usher.directory_put('link',
+        (select array_agg(usher.link_id(l.host, l.slug))
+         from usher.link l
+         left join usher.program p on p.id = l.program_id
+         where exists (select
+                       from old_rows o join new_rows n on n.id = o.id
+                       where (n.name, to_jsonb(n)->>'mode')
+                             is distinct from (o.name, to_jsonb(o)->>'mode')
+                             and n.id = case tg_table_name
+                                            when 'campaign' then l.campaign_id
+                                            when 'product' then l.product_id
+                                            when 'program' then l.program_id
+                                            when 'network' then p.network_id
+                                            else l.partner_id end)),
+        false, false);
+    return null;
+end
+$$;
+
+comment on function usher.link_named() is
+    'Trigger: links that belong to what was renamed, or has another mode, to '
+    'the outbox';
+
+create trigger link_named
+    after update on usher.campaign
+    referencing old table as old_rows new table as new_rows
+    for each statement execute function usher.link_named();
+
+create trigger link_named
+    after update on usher.product
+    referencing old table as old_rows new table as new_rows
+    for each statement execute function usher.link_named();
+
+create trigger link_named
+    after update on usher.program
+    referencing old table as old_rows new table as new_rows
+    for each statement execute function usher.link_named();
+
+create trigger link_named
+    after update on usher.network
+    referencing old table as old_rows new table as new_rows
+    for each statement execute function usher.link_named();
+
+create trigger link_named
+    after update on usher.partner
+    referencing old table as old_rows new table as new_rows
+    for each statement execute function usher.link_named();
+
+comment on trigger link_named on usher.campaign is
+    'Its links to the outbox when it is renamed';
+comment on trigger link_named on usher.product is
+    'Its links to the outbox when it is renamed';
+comment on trigger link_named on usher.program is
+    'Its links to the outbox when it is renamed';
+comment on trigger link_named on usher.network is
+    'Its links to the outbox when it is renamed';
+comment on trigger link_named on usher.partner is
+    'Its links to the outbox when it is renamed';
+
+
+create function usher.domain_changed()
+returns trigger
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if tg_op = 'INSERT' then
+        perform usher.directory_put('domain',
+            (select array_agg(n.host) from new_rows n), false, true);
+
+    elsif tg_op = 'DELETE' then
+        perform usher.directory_put('domain',
+            (select array_agg(o.host) from old_rows o), true, false);
+
+    else
+        perform usher.directory_put('domain',
+            (select array_agg(distinct c.host)
+             from (select n.host from new_rows n
+                   union select o.host from old_rows o) c), true, false);
+    end if;
+
+    return null;
+end
+$$;
+
+comment on function usher.domain_changed() is
+    'Trigger: hosts that changed to the outbox';
+
+create trigger domain_inserted
+    after insert on usher.domain
+    referencing new table as new_rows
+    for each statement execute function usher.domain_changed();
+
+create trigger domain_updated
+    after update on usher.domain
+    referencing old table as old_rows new table as new_rows
+    for each statement execute function usher.domain_changed();
+
+create trigger domain_deleted
+    after delete on usher.domain
+    referencing old table as old_rows
+    for each statement execute function usher.domain_changed();
+
+comment on trigger domain_inserted on usher.domain is
+    'New hosts to the outbox';
+comment on trigger domain_updated on usher.domain is
+    'Changed hosts to the outbox';
+comment on trigger domain_deleted on usher.domain is
+    'Deleted hosts to the outbox';
+
+
+create trigger no_truncate before truncate on usher.domain
+    for each statement execute function usher.directory_no_truncate();
+create trigger no_truncate before truncate on usher.link
+    for each statement execute function usher.directory_no_truncate();
+create trigger no_truncate before truncate on usher.link_target
+    for each statement execute function usher.directory_no_truncate();
+
+comment on trigger no_truncate on usher.domain is
+    'Refuses what the edges would not hear of';
+comment on trigger no_truncate on usher.link is
+    'Refuses what the edges would not hear of';
+comment on trigger no_truncate on usher.link_target is
+    'Refuses what the edges would not hear of';
+
+
+-- Records.
+
+create function usher.url_with(url text, query text)
+returns text
+language sql immutable parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+    select case when query is null then url
+                else a.base
+                     || case when position('?' in a.base) = 0 then '?'
+                             when right(a.base, 1) in ('?', '&') then ''
+                             else '&' end
+                     || query || substr(url, length(a.base) + 1) end
+    from (select split_part(url, '#', 1)) as a (base)
+$$;
+
+comment on function usher.url_with(text, text) is
+    'The URL with this added to its query, before its fragment';
+
+
+create function usher.target_record(t usher.link_target, utm text)
+returns jsonb
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+    select jsonb_strip_nulls(jsonb_build_object(
+        'n', t.number, 'step', t.step, 'weight', t.weight,
+        'url', usher.url_with(t.url, utm),
+        'country', array_to_string(t.countries, ' '),
+        'device', array_to_string(t.devices, ' '),
+        'os', array_to_string(t.systems, ' '),
+        'lang', array_to_string(t.languages, ' '),
+        'referrer', array_to_string(t.referrers, ' '),
+        'from', ceil(extract(epoch
+                             from nullif(t.starts_at, '-infinity')))::bigint,
+        'until', ceil(extract(epoch
+                              from nullif(t.ends_at, 'infinity')))::bigint))
+$$;
+
+comment on function usher.target_record(usher.link_target, text) is
+    'A target as it stands in the record of its link';
+
+
+create function usher.link_records(ids text[])
+returns table (id text, record jsonb)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+    select u.id, jsonb_strip_nulls(jsonb_build_object(
+               'id', l.id, 'org_id', d.org_id,
+               'url', usher.url_with(l.url, l.utm),
+               'fallback', coalesce(l.fallback_url, d.fallback_url),
+               'overflow', usher.url_with(l.overflow_url, l.utm),
+               'campaign', c.name, 'product', o.name, 'program', p.name,
+               'network', n.name, 'partner', q.name,
+               'status', l.status,
+               'plain', case when l.plain or p.mode = 'plain' then 1 end,
+               'query', case when l.pass_query then 1 end,
+               'referrer', case when not l.plain
+                                     and p.mode is distinct from 'plain'
+                                then l.referrer_policy end,
+               'exp', case when l.expires_at < 'infinity'
+                           then greatest(1, floor(extract(epoch
+                                from l.expires_at)))::bigint end,
+               'targets', (select jsonb_agg(usher.target_record(t, l.utm)
+                                            order by t.step, t.number)
+                           from usher.link_target t
+                           where t.link_id = l.id and t.weight > 0)))
+    from unnest(ids) as u (id)
+    join usher.link l
+         on l.host = split_part(u.id, '/', 1)
+         and l.slug = substr(u.id, strpos(u.id, '/') + 1)
+    join usher.domain d on d.host = l.host
+    left join usher.campaign c on c.id = l.campaign_id
+    left join usher.product o on o.id = l.product_id
+    left join usher.program p on p.id = l.program_id
+    left join usher.network n on n.id = p.network_id
+    left join usher.partner q on q.id = l.partner_id
+    where l.disabled_at is null
+$$;
+
+comment on function usher.link_records(text[]) is
+    'Records of links; one that is disabled has none';
+
+
+create function usher.domain_records(ids text[])
+returns table (id text, record jsonb)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+    select d.host, jsonb_strip_nulls(jsonb_build_object(
+               'org_id', d.org_id, 'fallback', d.fallback_url))
+    from usher.domain d
+    where d.host = any (ids)
+$$;
+
+comment on function usher.domain_records(text[]) is 'Records of hosts';

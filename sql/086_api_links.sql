@@ -1,0 +1,866 @@
+-- 086_api_links.sql - nouns domain and link.
+
+create function usher.url_ok(argument text, url text)
+returns void
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    whose  text := lower(substring(url from '^[^:]*://([^/?#:]*)'));
+begin
+    if url is null or not usher.target_ok(url) then
+        perform usher.fail('400',
+            format('%s="%s" cannot be', argument, left(url, 200)),
+            'A URL is http:// or https:// and a host, without a user, at '
+            'most 2048 bytes. What must not stand in a URL is written as '
+            '%XX. Macros stand behind the host: {click_id}, {link}, {slug}, '
+            '{sub1} to {sub5}, {country}, {device}, {os}, {lang}, '
+            '{referrer_host}, {time}, {campaign}, {product}, {program}, '
+            '{network}, {partner}.');
+    end if;
+
+    if exists (select from usher.domain d where d.host = whose) then
+        perform usher.fail('400',
+            format('%s="%s" leads to a host of links', argument,
+                   left(url, 200)),
+            'A link that leads to a link goes round, or counts twice: give '
+            'the URL that the other one leads to.');
+    end if;
+end
+$$;
+
+comment on function usher.url_ok(text, text) is
+    'Raises, naming the argument, unless a link may lead to its value';
+
+
+create function usher.words(argument text, list text, form text, hint text)
+returns text[]
+language plpgsql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    words  text[];
+begin
+    if coalesce(list, '') = '' then
+        return null;
+    end if;
+
+    select array_agg(w order by w) into words
+    from (select distinct w from regexp_split_to_table(list, '[\s,]+') w
+          where w <> '') d;
+
+    if not usher.conditions_ok(words, form) then
+        perform usher.fail('400',
+            format('%s="%s" cannot be', argument, left(list, 60)), hint);
+    end if;
+
+    return words;
+end
+$$;
+
+comment on function usher.words(text, text, text, text) is
+    'The words of a list, separated by blanks or commas; raises, naming the '
+    'argument, unless all have the form; null if there are none';
+
+
+-- Domains.
+
+create function usher.domain_for(function text, host text)
+returns usher.domain
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    d  usher.domain;
+begin
+    select * into d from usher.domain x where x.host = lower(domain_for.host);
+
+    perform usher.authorize(function, d.org_id);
+
+    if d.host is null then
+        perform usher.fail('404', format('there is no host "%s"', host),
+            'domain_list shows all, domain_add adds one.');
+    end if;
+
+    return d;
+end
+$$;
+
+comment on function usher.domain_for(text, text) is
+    'The host of this name, if the actor may call the function for it';
+
+
+create function usher.domain_json(d usher.domain)
+returns jsonb
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+    select jsonb_build_object(
+        'host', d.host,
+        'org', (select o.name from usher.org o where o.id = d.org_id),
+        'fallback', coalesce(d.fallback_url, ''),
+        'links', (select count(*) from usher.link l where l.host = d.host),
+        'created', d.created_at)
+$$;
+
+comment on function usher.domain_json(usher.domain) is
+    'A host as the catalogue shows it';
+
+
+create function api.domain_add(host text, org text, fallback text default '')
+returns jsonb
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+set timezone = 'UTC'
+as $$
+declare
+    o  usher.org := usher.org_for('domain_add', org);
+    d  usher.domain;
+begin
+    if host is null or not usher.host_ok(lower(host)) then
+        perform usher.fail('400', format('host="%s" cannot be', host),
+            'A host is a name as go.example.com, at most 190 bytes, without '
+            'port; a name with other letters is written as xn--...');
+    end if;
+
+    if fallback <> '' then
+        perform usher.url_ok('fallback', fallback);
+    end if;
+
+    insert into usher.domain as x (host, org_id, fallback_url)
+    values (lower(domain_add.host), o.id, nullif(fallback, ''))
+    returning x.* into d;
+
+    perform usher.note('domain_add', o.id, jsonb_build_object(
+        'host', d.host, 'org', org, 'fallback', fallback));
+
+    return usher.domain_json(d);
+
+exception
+    when unique_violation then
+        perform usher.fail('409', format('there is a host "%s"', host),
+            'Each host belongs to one org; domain_show says whose it is.');
+    when check_violation then
+        perform usher.fail('400', format('fallback="%s" cannot be', fallback),
+            'Where everybody falls back to has no macros.');
+end
+$$;
+
+comment on function api.domain_add(text, text, text) is
+'Adds a host for links; requests for other hosts are answered 404.
+host: name of the host, without port
+org: whose links it has
+fallback: where a slug leads that is no link; by default nowhere: 404';
+
+
+create function api.domain_list(org text default null,
+    "limit" integer default 1000, after text default '')
+returns jsonb
+language plpgsql stable security definer
+set search_path = pg_catalog, pg_temp
+set timezone = 'UTC'
+as $$
+declare
+    whose  bigint;
+    size   integer := usher.page("limit");
+begin
+    if org is null then
+        perform usher.authorize('domain_list', null);
+
+    else
+        whose := (usher.org_for('domain_list', org)).id;
+    end if;
+
+    return (select coalesce(jsonb_agg(usher.domain_json(l) order by l.host),
+                            '[]')
+            from (select d.* from usher.domain d
+                  where (whose is null or d.org_id = whose)
+                        and d.host > after
+                  order by d.host
+                  limit size) l);
+end
+$$;
+
+comment on function api.domain_list(text, integer, text) is
+'Lists the hosts for links.
+org: only of this org; the operator may leave it out
+limit: at most so many
+after: go on after this host';
+
+
+create function api.domain_show(host text)
+returns jsonb
+language sql stable security definer
+set search_path = pg_catalog, pg_temp
+set timezone = 'UTC'
+as $$
+    select usher.domain_json(usher.domain_for('domain_show', host))
+$$;
+
+comment on function api.domain_show(text) is
+'Shows a host, and how many links it has.
+host: name of the host';
+
+
+create function api.domain_update(host text, fallback text)
+returns jsonb
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+set timezone = 'UTC'
+as $$
+declare
+    d  usher.domain := usher.domain_for('domain_update', host);
+begin
+    if fallback <> '' then
+        perform usher.url_ok('fallback', fallback);
+    end if;
+
+    update usher.domain x set fallback_url = nullif(fallback, '')
+    where x.host = d.host
+    returning x.* into d;
+
+    perform usher.note('domain_update', d.org_id,
+        jsonb_build_object('host', d.host, 'fallback', fallback));
+
+    return usher.domain_json(d);
+
+exception
+    when check_violation then
+        perform usher.fail('400', format('fallback="%s" cannot be', fallback),
+            'Where everybody falls back to has no macros.');
+end
+$$;
+
+comment on function api.domain_update(text, text) is
+'Changes where slugs lead that are no links.
+host: name of the host
+fallback: the URL; empty: nowhere, 404';
+
+
+create function api.domain_drop(host text)
+returns jsonb
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+set timezone = 'UTC'
+as $$
+declare
+    d  usher.domain := usher.domain_for('domain_drop', host);
+begin
+    delete from usher.domain x where x.host = d.host;
+
+    perform usher.note('domain_drop', d.org_id,
+        jsonb_build_object('host', d.host));
+
+    return jsonb_build_object('host', d.host, 'dropped', true);
+
+exception
+    when foreign_key_violation then
+        perform usher.fail('409', format('host "%s" has links', host),
+            'link_list shows them; a host with links stays.');
+end
+$$;
+
+comment on function api.domain_drop(text) is
+'Drops a host that has no links.
+host: name of the host';
+
+
+-- Links.
+
+create function usher.link_for(function text, host text, slug text)
+returns usher.link
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    d  usher.domain := usher.domain_for(function, host);
+    l  usher.link;
+begin
+    select * into l from usher.link x
+    where x.host = d.host and x.slug = link_for.slug;
+
+    if l.id is null then
+        perform usher.fail('404',
+            format('host "%s" has no link "%s"', d.host, slug),
+            'link_list shows all; capital letters matter.');
+    end if;
+
+    return l;
+end
+$$;
+
+comment on function usher.link_for(text, text, text) is
+    'The link of this name, if the actor may call the function for it';
+
+
+create function usher.target_json(t usher.link_target)
+returns jsonb
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+    select jsonb_build_object(
+        'name', t.name, 'number', t.number, 'step', t.step,
+        'weight', t.weight, 'url', t.url,
+        'country', coalesce(array_to_string(t.countries, ' '), ''),
+        'device', coalesce(array_to_string(t.devices, ' '), ''),
+        'os', coalesce(array_to_string(t.systems, ' '), ''),
+        'language', coalesce(array_to_string(t.languages, ' '), ''),
+        'referrer', coalesce(array_to_string(t.referrers, ' '), ''),
+        'starts', t.starts_at, 'ends', t.ends_at)
+$$;
+
+comment on function usher.target_json(usher.link_target) is
+    'A target of a link as the catalogue shows it';
+
+
+create function usher.link_json(l usher.link)
+returns jsonb
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+    select jsonb_build_object(
+        'id', l.id, 'host', l.host, 'slug', l.slug, 'title', l.title,
+        'url', l.url, 'fallback', coalesce(l.fallback_url, ''),
+        'overflow', coalesce(l.overflow_url, ''),
+        'status', l.status, 'plain', l.plain, 'query', l.pass_query,
+        'utm', coalesce(l.utm, ''), 'referrer_policy', l.referrer_policy,
+        'program', (select p.name from usher.program p
+                    where p.id = l.program_id),
+        'product', (select p.name from usher.product p
+                    where p.id = l.product_id),
+        'campaign', (select c.name from usher.campaign c
+                     where c.id = l.campaign_id),
+        'partner', (select p.name from usher.partner p
+                    where p.id = l.partner_id),
+        'expires', l.expires_at,
+        'state', case when l.disabled_at is not null then 'disabled'
+                      when l.expires_at <= now() then 'expired'
+                      else 'enabled' end,
+        'targets', coalesce((select jsonb_agg(usher.target_json(t)
+                                              order by t.step, t.number)
+                             from usher.link_target t
+                             where t.link_id = l.id), '[]'),
+        'created', l.created_at)
+$$;
+
+comment on function usher.link_json(usher.link) is
+    'A link as the catalogue shows it';
+
+
+-- Seven characters that are not mistaken for each other.
+
+create function usher.slug()
+returns text
+language sql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+    select string_agg(substr('23456789abcdefghjkmnpqrstuvwxyz',
+                             1 + floor(random() * 31)::integer, 1), '')
+    from generate_series(1, 7)
+$$;
+
+comment on function usher.slug() is 'A slug by chance';
+
+
+create type usher.link_of as (
+    program_id   bigint,
+    product_id   bigint,
+    campaign_id  bigint,
+    partner_id   bigint
+);
+
+comment on type usher.link_of is 'What a link belongs to';
+
+
+create function usher.link_of(org_id bigint, program text, product text,
+    campaign text, partner text)
+returns usher.link_of
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    o  usher.link_of;
+begin
+    if program is null and (product is not null or partner is not null) then
+        perform usher.fail('400', 'no program was named',
+            'A product and a partner are of a program: give program=<name>.');
+    end if;
+
+    select p.id into o.program_id from usher.program p
+    where p.org_id = link_of.org_id and p.name = link_of.program;
+
+    if program is not null and o.program_id is null then
+        perform usher.fail('404', format('there is no program "%s"', program),
+            'program_list shows all.');
+    end if;
+
+    select p.id into o.product_id from usher.product p
+    where p.program_id = o.program_id and p.name = link_of.product;
+
+    if product is not null and o.product_id is null then
+        perform usher.fail('404',
+            format('program "%s" has no product "%s"', program, product),
+            'product_list shows all.');
+    end if;
+
+    select c.id into o.campaign_id from usher.campaign c
+    where c.org_id = link_of.org_id and c.name = link_of.campaign;
+
+    if campaign is not null and o.campaign_id is null then
+        perform usher.fail('404',
+            format('there is no campaign "%s"', campaign),
+            'campaign_list shows all.');
+    end if;
+
+    select q.id into o.partner_id
+    from usher.partner q
+    join usher.program_partner j on j.partner_id = q.id
+    where q.org_id = link_of.org_id and q.name = link_of.partner
+          and j.program_id = o.program_id;
+
+    if partner is not null and o.partner_id is null then
+        perform usher.fail('404',
+            format('partner "%s" is not in program "%s"', partner, program),
+            'partner_join lets one take part; partner_list shows all.');
+    end if;
+
+    return o;
+end
+$$;
+
+comment on function usher.link_of(bigint, text, text, text, text) is
+    'What these names are in an org; raises if one is nothing';
+
+
+create function usher.link_arguments_ok(fallback text, overflow text,
+    utm text, status integer, referrer_policy text)
+returns void
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if fallback <> '' then
+        perform usher.url_ok('fallback', fallback);
+    end if;
+
+    if overflow <> '' then
+        perform usher.url_ok('overflow', overflow);
+    end if;
+
+    if utm <> '' then
+        perform usher.text_ok('utm', utm,
+            '^utm_[a-z_]+=[A-Za-z0-9._~%{}-]*(&utm_[a-z_]+=[A-Za-z0-9._~%{}-]*)*$',
+            'UTM parameters are utm_source=...&utm_medium=...; values are '
+            'macros, or text with %XX for what is no letter or digit.');
+    end if;
+
+    if status not in (301, 302, 307, 308) then
+        perform usher.fail('400', format('status=%s cannot be', status),
+            'A link answers 302, or 307, 301, 308: the last two are kept by '
+            'browsers, whose next clicks nobody sees.');
+    end if;
+
+    perform usher.text_ok('referrer_policy', coalesce(referrer_policy,
+                                                      'origin'),
+        '^(no-referrer|no-referrer-when-downgrade|origin|origin-when-cross-origin|same-origin|strict-origin|strict-origin-when-cross-origin|unsafe-url)$',
+        'It is one of the values of Referrer-Policy (W3C).');
+end
+$$;
+
+comment on function usher.link_arguments_ok(text, text, text, integer, text)
+    is 'Raises unless a link may have these; null is not looked at';
+
+
+create function api.link_add(host text, url text, slug text default null,
+    title text default '', fallback text default '',
+    overflow text default '', expires timestamptz default null,
+    query boolean default false, utm text default '',
+    plain boolean default false, status integer default 302,
+    referrer_policy text default 'no-referrer-when-downgrade',
+    program text default null, product text default null,
+    campaign text default null, partner text default null)
+returns jsonb
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+set timezone = 'UTC'
+as $$
+declare
+    d     usher.domain := usher.domain_for('link_add', host);
+    name  text := coalesce(slug, usher.slug());
+    o     usher.link_of;
+    made  usher.link;
+begin
+    o := usher.link_of(d.org_id, program, product, campaign, partner);
+
+    perform usher.text_ok('slug', name,
+        '^(?=.{1,64}$)[A-Za-z0-9._~-]+(/[A-Za-z0-9._~-]+)*$',
+        'A slug is 1 to 64 of letters, digits and . _ ~ -, with / between.');
+    perform usher.title_ok(title);
+    perform usher.url_ok('url', url);
+    perform usher.link_arguments_ok(fallback, overflow, utm, status,
+                                    referrer_policy);
+
+    insert into usher.link as l (host, slug, title, url, fallback_url,
+        overflow_url, expires_at, pass_query, utm, plain, status,
+        referrer_policy, org_id, program_id, product_id, campaign_id,
+        partner_id)
+    values (d.host, name, link_add.title, link_add.url, nullif(fallback, ''),
+            nullif(overflow, ''), expires, query, nullif(link_add.utm, ''),
+            link_add.plain, link_add.status, link_add.referrer_policy,
+            d.org_id, o.program_id, o.product_id, o.campaign_id,
+            o.partner_id)
+    returning l.* into made;
+
+    perform usher.note('link_add', d.org_id, jsonb_build_object(
+        'host', d.host, 'slug', name, 'url', url));
+
+    return usher.link_json(made);
+
+exception
+    when unique_violation then
+        perform usher.fail('409',
+            format('host "%s" has a link "%s"', d.host, name),
+            'Choose another slug, or see link_show.');
+    when check_violation then
+        perform usher.fail('400', 'the link is too long',
+            'Its URLs and UTM parameters have at most 4096 bytes together.');
+end
+$$;
+
+comment on function api.link_add(text, text, text, text, text, text,
+    timestamptz, boolean, text, boolean, integer, text, text, text, text,
+    text) is
+'Adds a link: https://<host>/.../<slug> leads to a URL.
+host: host of the link, see domain add
+url: where it leads; macros as {click_id} are expanded
+slug: what stands behind the location; by default seven characters by chance
+title: name for people
+fallback: where it leads when it cannot lead where it should
+overflow: where it leads when it has ended
+expires: when it ends
+query: whether the query of a click is added to the URL
+utm: utm_source=...&utm_medium=... that are added to the URL
+plain: true for programs that forbid cloaking: the referrer is left as it is
+status: of the redirect: 302, 301, 307 or 308
+referrer_policy: Referrer-Policy of the redirect
+program: program that pays, or is paid for, what comes of it
+product: product of the program
+campaign: campaign it belongs to
+partner: partner who is paid for it; program is one of our own';
+
+
+create function api.link_show(host text, slug text)
+returns jsonb
+language sql stable security definer
+set search_path = pg_catalog, pg_temp
+set timezone = 'UTC'
+as $$
+    select usher.link_json(usher.link_for('link_show', host, slug))
+$$;
+
+comment on function api.link_show(text, text) is
+'Shows a link with its targets.
+host: host of the link
+slug: slug of the link';
+
+
+create function api.link_list(host text, "limit" integer default 1000,
+    after text default '')
+returns jsonb
+language plpgsql stable security definer
+set search_path = pg_catalog, pg_temp
+set timezone = 'UTC'
+as $$
+declare
+    d     usher.domain := usher.domain_for('link_list', host);
+    size  integer := usher.page("limit");
+begin
+    return (select coalesce(jsonb_agg(usher.link_json(p) order by p.slug),
+                            '[]')
+            from (select l.* from usher.link l
+                  where l.host = d.host and l.slug > after
+                  order by l.slug
+                  limit size) p);
+end
+$$;
+
+comment on function api.link_list(text, integer, text) is
+'Lists the links of a host.
+host: the host
+limit: at most so many
+after: go on after this slug';
+
+
+create function api.link_update(host text, slug text, url text default null,
+    title text default null, fallback text default null,
+    overflow text default null, expires timestamptz default null,
+    query boolean default null, utm text default null,
+    plain boolean default null, status integer default null,
+    referrer_policy text default null)
+returns jsonb
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+set timezone = 'UTC'
+as $$
+declare
+    l  usher.link := usher.link_for('link_update', host, slug);
+begin
+    if url is not null then
+        perform usher.url_ok('url', url);
+    end if;
+
+    perform usher.title_ok(coalesce(title, ''));
+    perform usher.link_arguments_ok(fallback, overflow, utm, status,
+                                    referrer_policy);
+
+    update usher.link u
+    set url = coalesce(link_update.url, u.url),
+        title = coalesce(link_update.title, u.title),
+        fallback_url = nullif(coalesce(fallback, u.fallback_url), ''),
+        overflow_url = nullif(coalesce(overflow, u.overflow_url), ''),
+        expires_at = nullif(coalesce(expires, u.expires_at), 'infinity'),
+        pass_query = coalesce(query, u.pass_query),
+        utm = nullif(coalesce(link_update.utm, u.utm), ''),
+        plain = coalesce(link_update.plain, u.plain),
+        status = coalesce(link_update.status, u.status),
+        referrer_policy = coalesce(link_update.referrer_policy,
+                                   u.referrer_policy)
+    where u.id = l.id
+    returning u.* into l;
+
+    perform usher.note('link_update',
+        (select d.org_id from usher.domain d where d.host = l.host),
+        jsonb_build_object('host', l.host, 'slug', l.slug, 'url', url,
+            'title', title, 'fallback', fallback, 'overflow', overflow,
+            'expires', expires, 'query', query, 'utm', utm, 'plain', plain,
+            'status', status, 'referrer_policy', referrer_policy));
+
+    return usher.link_json(l);
+
+exception
+    when check_violation then
+        perform usher.fail('400', 'the link is too long',
+            'Its URLs and UTM parameters have at most 4096 bytes together.');
+end
+$$;
+
+comment on function api.link_update(text, text, text, text, text, text,
+    timestamptz, boolean, text, boolean, integer, text) is
+'Changes a link.  What is not given stays as it was.
+host: host of the link
+slug: slug of the link
+url: where it leads
+title: name for people
+fallback: where it leads when it cannot lead where it should; empty: nowhere
+overflow: where it leads when it has ended; empty: to fallback
+expires: when it ends; infinity: never
+query: whether the query of a click is added to the URL
+utm: parameters that are added to the URL; empty: none
+plain: true for programs that forbid cloaking
+status: of the redirect: 302, 301, 307 or 308
+referrer_policy: Referrer-Policy of the redirect';
+
+
+create function usher.link_switch(function text, host text, slug text,
+    disable boolean)
+returns jsonb
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    l  usher.link := usher.link_for(function, host, slug);
+begin
+    update usher.link u
+    set disabled_at = case when disable
+                           then coalesce(u.disabled_at, now()) end
+    where u.id = l.id
+    returning u.* into l;
+
+    perform usher.note(function,
+        (select d.org_id from usher.domain d where d.host = l.host),
+        jsonb_build_object('host', l.host, 'slug', l.slug));
+
+    return usher.link_json(l);
+end
+$$;
+
+comment on function usher.link_switch(text, text, text, boolean) is
+    'Disables or enables a link, for the function that does';
+
+
+create function api.link_disable(host text, slug text)
+returns jsonb
+language sql volatile security definer
+set search_path = pg_catalog, pg_temp
+set timezone = 'UTC'
+as $$
+    select usher.link_switch('link_disable', host, slug, true)
+$$;
+
+comment on function api.link_disable(text, text) is
+'Disables a link: it is as if it were not there, until link enable.
+host: host of the link
+slug: slug of the link';
+
+
+create function api.link_enable(host text, slug text)
+returns jsonb
+language sql volatile security definer
+set search_path = pg_catalog, pg_temp
+set timezone = 'UTC'
+as $$
+    select usher.link_switch('link_enable', host, slug, false)
+$$;
+
+comment on function api.link_enable(text, text) is
+'Enables a disabled link.
+host: host of the link
+slug: slug of the link';
+
+
+create function api.link_target_set(host text, slug text, target text,
+    url text, step integer default 1, weight integer default 1,
+    country text default '', device text default '', os text default '',
+    language text default '', referrer text default '',
+    starts timestamptz default null, ends timestamptz default null)
+returns jsonb
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+set timezone = 'UTC'
+as $$
+declare
+    l     usher.link := usher.link_for('link_target_set', host, slug);
+    next  smallint;
+begin
+    perform usher.text_ok('target', target, '^[a-z0-9][a-z0-9_-]{0,31}$',
+        'The name of a target is 1 to 32 of a-z, 0-9, _ and -.');
+    perform usher.url_ok('url', url);
+    perform usher.number_ok('step', step, 1, 100);
+    perform usher.number_ok('weight', weight, 0, 10000);
+
+    if starts >= ends then
+        perform usher.fail('400', format('ends=%s is not after starts=%s',
+                                         ends, starts),
+            'A target ends after it starts.');
+    end if;
+
+    -- Two that add a target at once must not take one number.
+    perform from usher.link k where k.id = l.id for update;
+
+    select min(n) into next
+    from generate_series(1, 16) n
+    where not exists (select from usher.link_target t
+                      where t.link_id = l.id and t.number = n);
+
+    if next is null
+       and not exists (select from usher.link_target t
+                       where t.link_id = l.id and t.name = target)
+    then
+        perform usher.fail('409',
+            format('link "%s" has 16 targets', slug),
+            'link_target_drop drops one.');
+    end if;
+
+    insert into usher.link_target as t (link_id, name, number, step, weight,
+        url, countries, devices, systems, languages, referrers, starts_at,
+        ends_at)
+    values (l.id, target, coalesce(next, 1), link_target_set.step,
+        link_target_set.weight, link_target_set.url,
+        usher.words('country', upper(country), '^[A-Z]{2}$',
+            'Countries are two letters each (ISO 3166).'),
+        usher.words('device', lower(device), '^[a-z]{1,16}$',
+            'Devices are words as of $usher_device: desktop, mobile, ...'),
+        usher.words('os', lower(os), '^[a-z]{1,16}$',
+            'Systems are words as of $usher_os: ios, android, ...'),
+        usher.words('language', language, '^[a-z]{2,3}(-[A-Z]{2})?$',
+            'Languages are de, or with a region de-AT.'),
+        usher.words('referrer', lower(referrer),
+            '^(\*\.)?[a-z0-9-]+(\.[a-z0-9-]+)+$',
+            'Referrers are hosts: news.example, or *.news.example.'),
+        starts, ends)
+    on conflict (link_id, name) do update
+        set step = excluded.step, weight = excluded.weight,
+            url = excluded.url, countries = excluded.countries,
+            devices = excluded.devices, systems = excluded.systems,
+            languages = excluded.languages, referrers = excluded.referrers,
+            starts_at = excluded.starts_at, ends_at = excluded.ends_at;
+
+    perform usher.note('link_target_set',
+        (select d.org_id from usher.domain d where d.host = l.host),
+        jsonb_build_object('host', l.host, 'slug', l.slug, 'target', target,
+            'url', url, 'step', step, 'weight', weight, 'country', country,
+            'device', device, 'os', os, 'language', language,
+            'referrer', referrer, 'starts', starts, 'ends', ends));
+
+    return usher.link_json(l);
+end
+$$;
+
+comment on function api.link_target_set(text, text, text, text, integer,
+    integer, text, text, text, text, text, timestamptz, timestamptz) is
+'Sets a target of a link: where it leads if all conditions hold.  Of targets
+that hold, those of the lowest step share the clicks by weight.
+host: host of the link
+slug: slug of the link
+target: name of the target
+url: where it leads
+step: 1 to 100; a lower one goes first
+weight: its share among those of its step; 0: nobody is sent there
+country: two letters each, any of them
+device: desktop, mobile, tablet, ...
+os: ios, android, windows, ...
+language: as de or de-AT, which the client likes best
+referrer: hosts of the page with the link, exact or *.host
+starts: from when
+ends: until when';
+
+
+create function api.link_target_drop(host text, slug text, target text)
+returns jsonb
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+set timezone = 'UTC'
+as $$
+declare
+    l  usher.link := usher.link_for('link_target_drop', host, slug);
+begin
+    delete from usher.link_target t
+    where t.link_id = l.id and t.name = target;
+
+    if not found then
+        perform usher.fail('404',
+            format('link "%s" has no target "%s"', slug, target),
+            'link_show shows them.');
+    end if;
+
+    perform usher.note('link_target_drop',
+        (select d.org_id from usher.domain d where d.host = l.host),
+        jsonb_build_object('host', l.host, 'slug', l.slug,
+                           'target', target));
+
+    return usher.link_json(l);
+end
+$$;
+
+comment on function api.link_target_drop(text, text, text) is
+'Drops a target of a link.
+host: host of the link
+slug: slug of the link
+target: name of the target';
+
+
+insert into usher.right (function, role)
+select f, r
+from (values
+    ('domain_list', array['owner', 'admin', 'analyst']),
+    ('domain_show', array['owner', 'admin', 'analyst']),
+    ('domain_update', array['owner', 'admin']),
+    ('link_add', array['owner', 'admin']),
+    ('link_show', array['owner', 'admin', 'analyst']),
+    ('link_list', array['owner', 'admin', 'analyst']),
+    ('link_update', array['owner', 'admin']),
+    ('link_disable', array['owner', 'admin']),
+    ('link_enable', array['owner', 'admin']),
+    ('link_target_set', array['owner', 'admin']),
+    ('link_target_drop', array['owner', 'admin'])
+) as v (f, roles), unnest(roles) r;

@@ -1,0 +1,177 @@
+
+/*
+ * ngx_http_usher_link.h - links as the edge knows them, for the files of the
+ * link module.
+ */
+
+
+#ifndef _NGX_HTTP_USHER_LINK_H_INCLUDED_
+#define _NGX_HTTP_USHER_LINK_H_INCLUDED_
+
+
+#include "ngx_http_usher_request.h"
+
+#include "usher_click.h"
+#include "usher_macro.h"
+
+
+#define NGX_HTTP_USHER_TARGETS       16
+#define NGX_HTTP_USHER_LINK_TEXTS    9
+#define NGX_HTTP_USHER_TARGET_TEXTS  6
+
+
+/*
+ * Texts point into the record that the link was unpacked from; they have one
+ * order there and in the struct.  URLs are compiled templates.
+ */
+typedef struct {
+    ngx_uint_t         number;
+    ngx_uint_t         step;
+    ngx_uint_t         weight;
+    time_t             from;                 /* wall clock; 0: always */
+    time_t             until;                /* 0: for ever */
+
+    union {
+        ngx_str_t      texts[NGX_HTTP_USHER_TARGET_TEXTS];
+
+        struct {
+            ngx_str_t  url;
+            ngx_str_t  countries;            /* words; empty: all */
+            ngx_str_t  devices;
+            ngx_str_t  systems;
+            ngx_str_t  languages;
+            ngx_str_t  referrers;
+        };
+    };
+} ngx_http_usher_target_t;
+
+
+typedef struct {
+    uint64_t                 id;
+    uint64_t                 org_id;
+    time_t                   expires;        /* wall clock; 0: never */
+    ngx_uint_t               status;         /* of the redirect */
+    unsigned                 plain:1;
+    unsigned                 query:1;        /* the click's is passed on */
+
+    union {
+        ngx_str_t            texts[NGX_HTTP_USHER_LINK_TEXTS];
+
+        struct {
+            ngx_str_t        url;
+            ngx_str_t        fallback;       /* empty: none */
+            ngx_str_t        overflow;
+            ngx_str_t        policy;         /* Referrer-Policy */
+            ngx_str_t        campaign;       /* names; empty: none */
+            ngx_str_t        product;
+            ngx_str_t        program;
+            ngx_str_t        network;
+            ngx_str_t        partner;
+        };
+    };
+
+    ngx_uint_t               ntargets;
+    ngx_http_usher_target_t  targets[NGX_HTTP_USHER_TARGETS];    /* by step */
+} ngx_http_usher_link_t;
+
+
+typedef struct {
+    uint64_t                 org_id;
+    ngx_str_t                fallback;       /* empty: none */
+} ngx_http_usher_domain_t;
+
+
+/* What a location says of its links. */
+typedef struct {
+    ngx_http_complex_value_t  *slug;         /* NULL: no usher_link here */
+    ngx_http_complex_value_t  *country;      /* these four may be NULL: then
+                                                device and system are those
+                                                of $usher_device, $usher_os */
+    ngx_http_complex_value_t  *device;
+    ngx_http_complex_value_t  *system;
+    ngx_http_complex_value_t  *datacentre;
+    ngx_uint_t                 prefetch;     /* NGX_HTTP_USHER_PREFETCH_* */
+} ngx_http_usher_link_conf_t;
+
+#define NGX_HTTP_USHER_PREFETCH_COUNT   0
+#define NGX_HTTP_USHER_PREFETCH_LABEL   1
+#define NGX_HTTP_USHER_PREFETCH_REFUSE  2
+
+
+/* Where a click is sent, beside the numbers of targets. */
+#define NGX_HTTP_USHER_TARGET_URL       0
+#define NGX_HTTP_USHER_TARGET_FALLBACK  -1
+#define NGX_HTTP_USHER_TARGET_OVERFLOW  -2
+#define NGX_HTTP_USHER_TARGET_NOWHERE   -3
+
+/* How long the words of a click may be: bytes. */
+#define NGX_HTTP_USHER_WORD_MAX         USHER_CLICK_WORD_MAX
+#define NGX_HTTP_USHER_SUBS             5
+
+
+/* A click, from the request to its event; all of it is the request's. */
+typedef struct {
+    ngx_http_usher_link_t  *link;            /* NULL: none of that name */
+    uint64_t                org_id;          /* 0: unknown host */
+    ngx_str_t               host;
+    ngx_str_t               slug;
+    ngx_str_t               country;
+    ngx_str_t               device;
+    ngx_str_t               system;
+    ngx_str_t               language;        /* de, de-AT; empty: unknown */
+    ngx_str_t               referrer;        /* host */
+    ngx_str_t               subs[NGX_HTTP_USHER_SUBS];
+    ngx_str_t               id;              /* of the click */
+    ngx_str_t               url;             /* compiled; empty: nowhere */
+    ngx_int_t               target;
+    ngx_uint_t              bot;             /* NGX_HTTP_USHER_AGENT_* */
+    ngx_uint_t              reason;          /* USHER_CLICK_* */
+    ngx_uint_t              status;          /* of the answer */
+    u_char                  words[2 * NGX_HTTP_USHER_WORD_MAX
+                                  + USHER_CLICK_REFERRER_MAX];
+    u_char                  number[NGX_HTTP_USHER_REQUEST_ID];
+} ngx_http_usher_click_t;
+
+
+/* ---- ngx_http_usher_link_target.c */
+
+/* What the client is, as the location's directives and its headers say. */
+ngx_int_t ngx_http_usher_link_client(ngx_http_request_t *r,
+    ngx_http_usher_link_conf_t *llcf, ngx_http_usher_click_t *click);
+
+/* Sets target, url and reason from the link and the client. */
+void ngx_http_usher_link_choose(ngx_http_request_t *r,
+    ngx_http_usher_click_t *click);
+
+/* What did not lead where it should. */
+void ngx_http_usher_link_fall_back(ngx_http_usher_click_t *click);
+void ngx_http_usher_link_nowhere(ngx_http_usher_click_t *click);
+
+/*
+ * The URL with all that is added to it.  NGX_DECLINED: nobody is to be sent
+ * there, and reason says why; NGX_OK also where there is no URL.
+ */
+ngx_int_t ngx_http_usher_link_location(ngx_http_request_t *r,
+    ngx_http_usher_click_t *click, ngx_str_t *location);
+
+
+/* ---- ngx_http_usher_link_click.c */
+
+/*
+ * Writes the event.  NGX_BUSY: the journal is full and usher_full says deny;
+ * where it says pass, or drop, NGX_OK.
+ */
+ngx_int_t ngx_http_usher_link_click(ngx_http_request_t *r,
+    ngx_http_usher_click_t *click);
+
+
+/* ---- ngx_http_usher_link_record.c */
+
+/* NGX_ERROR if it is not what was packed. */
+ngx_int_t ngx_http_usher_link_unpack(u_char *buf, size_t len,
+    ngx_http_usher_link_t *link);
+ngx_int_t ngx_http_usher_domain_unpack(u_char *buf, size_t len,
+    ngx_http_usher_domain_t *domain);
+
+
+#endif /* _NGX_HTTP_USHER_LINK_H_INCLUDED_ */

@@ -1,0 +1,166 @@
+
+/*
+ * ngx_http_usher_link_click.c - the event of a click, written before the
+ * answer.
+ *
+ * The line is written straight into the journal, as that of a request is.
+ * Addresses are truncated here: no whole address leaves nginx by a click.
+ */
+
+
+#include "ngx_http_usher_link.h"
+
+
+static u_char *ngx_http_usher_click_line(ngx_http_request_t *r, u_char *p,
+    ngx_http_usher_click_t *click);
+static u_char *ngx_http_usher_click_text(u_char *p, ngx_str_t *text,
+    size_t limit, unsigned *flags);
+static u_char *ngx_http_usher_click_address(ngx_http_request_t *r, u_char *p);
+
+
+ngx_int_t
+ngx_http_usher_link_click(ngx_http_request_t *r,
+    ngx_http_usher_click_t *click)
+{
+    u_char  *line, *p;
+
+    line = ngx_http_usher_journal_open(USHER_EVENT_LOG_MAX);
+
+    if (line == NULL) {
+        return ngx_http_usher_journal_full(r, 'c') == NGX_HTTP_USHER_FULL_DENY
+               ? NGX_BUSY : NGX_OK;
+    }
+
+    p = ngx_http_usher_click_line(r, line, click);
+    ngx_http_usher_journal_commit(p - line);
+
+    return NGX_OK;
+}
+
+
+static u_char *
+ngx_http_usher_click_line(ngx_http_request_t *r, u_char *p,
+    ngx_http_usher_click_t *click)
+{
+    unsigned                     flags;
+    ngx_uint_t                   i;
+    ngx_http_usher_main_conf_t  *umcf;
+
+    umcf = ngx_http_get_module_main_conf(r, ngx_http_usher_module);
+
+    flags = 0;
+
+    *p++ = 'c'; *p++ = '1'; *p++ = '\t';
+
+    p = ngx_http_usher_event_time(p);
+    *p++ = '\t';
+
+    p = ngx_http_usher_decimal(p, click->link ? click->link->id : 0);
+    *p++ = '\t';
+
+    p = ngx_http_usher_decimal(p, click->reason);
+    *p++ = '\t';
+
+    if (click->target < 0) {
+        *p++ = '-';
+    }
+
+    p = ngx_http_usher_decimal(p, ngx_abs(click->target));
+    *p++ = '\t';
+
+    p = ngx_http_usher_decimal(p, click->org_id);
+    *p++ = '\t';
+
+    p = ngx_cpymem(p, click->id.data, click->id.len);
+    *p++ = '\t';
+
+    p = ngx_cpymem(p, umcf->node.data, umcf->node.len);
+    *p++ = '\t';
+
+    p = ngx_http_usher_click_text(p, &click->host, USHER_CLICK_HOST_MAX,
+                                  &flags);
+    p = ngx_http_usher_click_text(p, &click->slug, USHER_CLICK_SLUG_MAX,
+                                  &flags);
+    p = ngx_http_usher_click_text(p, &click->country, USHER_CLICK_WORD_MAX,
+                                  &flags);
+    p = ngx_http_usher_click_text(p, &click->device, USHER_CLICK_WORD_MAX,
+                                  &flags);
+    p = ngx_http_usher_click_text(p, &click->system, USHER_CLICK_WORD_MAX,
+                                  &flags);
+    p = ngx_http_usher_click_text(p, &click->language, USHER_CLICK_WORD_MAX,
+                                  &flags);
+    p = ngx_http_usher_click_text(p, &click->referrer,
+                                  USHER_CLICK_REFERRER_MAX, &flags);
+
+    for (i = 0; i < NGX_HTTP_USHER_SUBS; i++) {
+        p = ngx_http_usher_click_text(p, &click->subs[i], USHER_CLICK_SUB_MAX,
+                                      &flags);
+    }
+
+    /* visitor: none yet */
+
+    *p++ = '\t';
+
+    p = ngx_http_usher_click_address(r, p);
+    *p++ = '\t';
+
+    p = ngx_http_usher_decimal(p, click->status);
+    *p++ = '\t';
+
+    p = ngx_http_usher_decimal(p, flags);
+    *p++ = '\n';
+
+    return p;
+}
+
+
+/* A column and its tab. */
+
+static u_char *
+ngx_http_usher_click_text(u_char *p, ngx_str_t *text, size_t limit,
+    unsigned *flags)
+{
+    p = usher_event_text(p, text->data, text->len, limit, flags);
+    *p++ = '\t';
+
+    return p;
+}
+
+
+/* The first 24 bits of an IPv4 address, 48 of IPv6. */
+
+static u_char *
+ngx_http_usher_click_address(ngx_http_request_t *r, u_char *p)
+{
+    u_char               *b;
+    struct sockaddr_in   *sin;
+#if (NGX_HAVE_INET6)
+    struct sockaddr_in6  *sin6;
+#endif
+
+    switch (r->connection->sockaddr->sa_family) {
+
+#if (NGX_HAVE_INET6)
+    case AF_INET6:
+        sin6 = (struct sockaddr_in6 *) r->connection->sockaddr;
+        b = sin6->sin6_addr.s6_addr;
+
+        if (IN6_IS_ADDR_V4MAPPED(&sin6->sin6_addr)) {
+            return ngx_sprintf(p, "%ud.%ud.%ud.0/24", b[12], b[13], b[14]);
+        }
+
+        return ngx_sprintf(p, "%02xd%02xd:%02xd%02xd:%02xd%02xd::/48", b[0],
+                           b[1], b[2], b[3], b[4], b[5]);
+#endif
+
+    case AF_INET:
+        sin = (struct sockaddr_in *) r->connection->sockaddr;
+        b = (u_char *) &sin->sin_addr;
+
+        return ngx_sprintf(p, "%ud.%ud.%ud.0/24", b[0], b[1], b[2]);
+
+    default:
+        *p++ = '\\'; *p++ = 'N';
+        return p;
+    }
+}

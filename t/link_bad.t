@@ -1,0 +1,107 @@
+# What is no link, and what leads nowhere: a defined answer, and a row with
+# the reason.
+
+use lib 't/lib';
+use Usher::Test;
+
+my $t = Usher::Test->new;
+
+$t->postgres;
+$t->redis;
+$t->usherd;
+
+$t->sql("select api.org_create(name => 'acme')");
+$t->sql("select api.domain_add(host => 'localhost', org => 'acme')");
+
+sub refused {
+    my ($url) = @_;
+
+    eval { $t->sql("select api.link_add(host => 'localhost', url => ?)", $url) };
+    return $@ =~ /"\Q$url\E" (cannot be|leads to a host of links)/ ? $1 : $@;
+}
+
+is(refused($_), 'cannot be', "not to $_") for
+    'javascript:alert(1)', 'data:text/html,x', '//shop.example/',
+    'https:shop.example', 'https://user@shop.example/', 'https://shop.example\\x',
+    'https://shop.example/a b', "https://shop.example/\x{e4}",
+    'https://shop.example/%zz', 'https://{sub1}/', 'https://shop.example/{foo}',
+    'https://shop.example/{sub1', 'https://1.2.3/', 'https://shop.example:0/',
+    'https://shop.example/"x', "https://shop.example/\r\nSet-Cookie: a=b";
+is(refused('https://LOCALHOST:8080/x'), 'leads to a host of links',
+   'not to itself');
+
+# by hand, past the catalogue
+
+$t->sql("insert into usher.link (org_id, host, slug, url, fallback_url, "
+    . "pass_query) "
+    . "select 1, 'localhost', v.* from (values "
+    . "('loop', 'http://localhost/loop', 'https://shop.example/fallback', false), "
+    . "('ring', 'http://localhost', 'http://localhost/ring', false), "
+    . "('long', 'https://shop.example/{sub1}{sub1}{sub1}', null, true)) v");
+
+$t->nginx(<<'CONF');
+    usher_zone 4m;
+    usher_redis %%REDIS%%;
+    usher_journal %%DIR%%/journal size=16m segment=1m;
+    large_client_header_buffers 4 32k;
+
+    server {
+        listen 127.0.0.1:%%PORT%%;
+
+        location ~ ^/(?<slug>.*)$ {
+            usher_link $slug;
+        }
+    }
+CONF
+
+sub answer {
+    my ($uri) = @_;
+    my $response = $t->get($uri, 'User-Agent' => 'Mozilla/5.0 (Macintosh) x');
+
+    return $response->status . ' ' . ($response->header('Location') // '');
+}
+
+$t->wait_for(sub { answer('/loop') eq '302 https://shop.example/fallback' },
+             'a loop falls back');
+is(answer('/ring'), '404 ', 'or nowhere');
+is(answer('/long?' . 'x' x 7990), '404 ', 'a query that is too long');
+is(answer('/long?sub1=' . 'a' x 2600), '404 ', 'a macro that is');
+is(answer('/long?sub1=%0d%0aX:y'),
+   '302 https://shop.example/' . '%250d%250aX%3Ay' x 3 . '?sub1=%0d%0aX:y',
+   'no line ends where one must not');
+is(answer('/no%20such'), '404 ', 'a slug that cannot be');
+is(answer('/no%0d%0asuch'), '404 ', 'nor with line ends');
+is(answer('/%ff%fe%5c'), '404 ', 'nor with other bytes');
+is(answer('/' . 'x' x 65), '404 ', 'nor a longer one');
+is(answer('/'), '404 ', 'nor none');
+
+$t->wait_for(sub {
+    $t->sql("select count(*) from usher.click where slug = ''");
+}, 'all are rows');
+
+sub rows {
+    my ($where) = @_;
+    return $t->sql("select string_agg(distinct reason || ' ' || target, ',') "
+        . "from usher.click where $where");
+}
+
+is(rows("slug = 'ring'"), '32 -3', 'a loop');
+is(rows("slug = 'long' and status = 404"), '33 -3', 'too long');
+is(rows("slug like 'no%such'"), '31 -3', 'unknown');
+is(rows('flags & 1 = 1'), '31 -3', 'mended');
+is(rows('flags & 2 = 2 and length(slug) = 64'), '31 -3', 'cut');
+
+# a record that cannot be read is none that is not there
+
+my $record = 'usher:d:link:localhost/long';
+my $text = $t->redis_cli('get', $record);
+
+$t->stop('edge1');
+$t->redis_cli('set', $record, $text =~ s/https:/ftp:/r);
+$t->start('edge1');
+is(answer('/long'), '503 ', 'corrupt: it cannot be known');
+unlike($t->error_log, qr{request count is zero}, "answered once");
+like($t->error_log, qr{record link:localhost/long .* cannot be read}, 'said');
+$t->wait_for(sub { answer('/long') =~ /^302/ }, 'usherd writes it again');
+
+done_testing();
