@@ -26,6 +26,23 @@ $t->ctl('key', 'create', 'org=acme-of-many-words', "name=$text",
     for 1 .. 3;
 $t->ctl('key', 'rotate', 'key=1', 'grace=2h');
 $t->ctl('key', 'revoke', 'key=2', "reason=$text");
+
+my $org = 'org=acme-of-many-words';
+
+$t->ctl('network', 'create', $org, 'name=our-own-network', 'preset=awin',
+        "title=$text");
+$t->ctl('program', 'create', $org, 'name=shoes-and-socks', 'side=network',
+        'network=our-own-network', 'currency=EUR', "title=$text",
+        'hosts=www.example.com,*.shop.example.com');
+$t->ctl('program', 'create', $org, 'name=books', 'side=own', 'currency=EUR');
+$t->ctl('product', 'create', $org, 'program=books', 'name=a-book',
+        "title=$text", 'sku=978-3-16-148410-0', 'price=1999');
+$t->ctl('campaign', 'create', $org, 'name=spring-of-2026', "title=$text",
+        'starts=2026-03-01', 'ends=2026-06-01');
+$t->ctl('partner', 'create', $org, 'name=ann', 'email=ann@example.com',
+        'tax_id=DE123456789', 'terms=v1', 'minimum=5000', 'currency=EUR');
+$t->ctl('partner', 'join', $org, 'partner=ann', 'program=books');
+
 $t->sql("insert into usher.journal (slot, node, state, reason, moved_at,
              last_event) values ('$slot', 'edge1.example.com', 'stopped', ?,
              now(), now())", $text);
@@ -79,7 +96,9 @@ sub words {
 
 for my $call ('org list', 'key list', 'subscription list', 'audit list',
               'member list org=acme-of-many-words', 'journal list',
-              'journal gaps', 'quarantine list', 'event list')
+              'journal gaps', 'quarantine list', 'event list', 'preset list',
+              'network list', 'program list', 'product list', 'campaign list',
+              'partner list')
 {
     my @words = words($t->ctl($call));
 
