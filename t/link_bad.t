@@ -48,11 +48,15 @@ $t->nginx(<<'CONF');
     server {
         listen 127.0.0.1:%%PORT%%;
 
+        location = /status { usher_status; }
+
         location ~ ^/(?<slug>.*)$ {
             usher_link $slug;
         }
     }
 CONF
+
+sub misses { $t->get('/status')->json->{counters}{directory_misses} }
 
 sub answer {
     my ($uri) = @_;
@@ -69,11 +73,16 @@ is(answer('/long?sub1=' . 'a' x 2600), '404 ', 'a macro that is');
 is(answer('/long?sub1=%0d%0aX:y'),
    '302 https://shop.example/' . '%250d%250aX%3Ay' x 3 . '?sub1=%0d%0aX:y',
    'no line ends where one must not');
+is(answer('/no-such'), '404 ', 'a slug that is none');
+
+my $misses = misses();
+
 is(answer('/no%20such'), '404 ', 'a slug that cannot be');
 is(answer('/no%0d%0asuch'), '404 ', 'nor with line ends');
 is(answer('/%ff%fe%5c'), '404 ', 'nor with other bytes');
 is(answer('/' . 'x' x 65), '404 ', 'nor a longer one');
 is(answer('/'), '404 ', 'nor none');
+is(misses(), $misses, 'nobody was asked for these');
 
 $t->wait_for(sub {
     $t->sql("select count(*) from usher.click where slug = ''");
@@ -87,7 +96,7 @@ sub rows {
 
 is(rows("slug = 'ring'"), '32 -3', 'a loop');
 is(rows("slug = 'long' and status = 404"), '33 -3', 'too long');
-is(rows("slug like 'no%such'"), '31 -3', 'unknown');
+is(rows("slug like 'no_such'"), '31 -3', 'unknown');
 is(rows('flags & 1 = 1'), '31 -3', 'mended');
 is(rows('flags & 2 = 2 and length(slug) = 64'), '31 -3', 'cut');
 
