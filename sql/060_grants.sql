@@ -7,12 +7,14 @@ grant usage on schema usher to usher_daemon, usher_report;
 
 grant select on all tables in schema usher to usher_daemon;
 revoke select on usher.member, usher.right, usher.audit, usher.migration,
-    usher.partner
+    usher.partner,
+    usher.account, usher.account_balance, usher.ledger_entry,
+    usher.ledger_posting, usher.cost, usher.revenue
     from usher_daemon;
 grant select (id, org_id, name, disabled_at) on usher.partner to usher_daemon;
 
-grant insert on usher.request, usher.click, usher.hook, usher.hook_key, usher.part,
-    usher.usage_delta, usher.journal_gap, usher.quarantine
+grant insert on usher.request, usher.click, usher.hook, usher.hook_key,
+    usher.part, usher.usage_delta, usher.journal_gap, usher.quarantine
     to usher_daemon;
 grant insert, update on usher.journal to usher_daemon;
 grant insert, update, delete on usher.journal_mark, usher.lease
@@ -53,7 +55,10 @@ grant select on usher.request, usher.click, usher.click_reason,
     usher.plan, usher.plan_policy, usher.subscription,
     usher.partition_gone, usher.retention, usher.network_preset,
     usher.network, usher.network_setup, usher.program, usher.product,
-    usher.campaign, usher.program_partner
+    usher.campaign, usher.program_partner,
+    usher.currency, usher.fx,
+    usher.account, usher.account_balance, usher.ledger_entry,
+    usher.ledger_posting, usher.cost, usher.revenue
     to usher_report;
 grant select (id, org_id, name, kind, terms, terms_at, payout_method,
     payout_min, currency, disabled_at, created_at)

@@ -58,9 +58,11 @@ none('every schema and role has a comment', q{
     where rolname ~ '^usher_'
           and shobj_description(oid, 'pg_authid') is null });
 
-none('every domain has a comment', q{
+none('every type of its own has a comment', q{
     select t.typname from pg_type t
-    where t.typnamespace = 'usher'::regnamespace and t.typtype = 'd'
+    left join pg_class c on c.oid = t.typrelid
+    where t.typnamespace = 'usher'::regnamespace
+          and (t.typtype = 'd' or c.relkind = 'c')
           and obj_description(t.oid, 'pg_type') is null });
 
 none('every function has a comment', q{
@@ -131,10 +133,11 @@ none('reports see no key, no secret, no member', q{
     select n from unnest(array['key', 'secret', 'member', 'audit', 'lease']) n
     where has_table_privilege('usher_report', 'usher.' || n, 'select') });
 
-none('the daemon changes no customer', q{
+none('the daemon changes no customer and no money', q{
     select n
     from unnest(array['org', 'plan', 'plan_policy', 'subscription', 'key',
-                      'secret', 'member', 'audit', 'usage']) n
+                      'secret', 'member', 'audit', 'usage', 'currency', 'fx', 'account',
+                      'ledger_entry', 'ledger_posting', 'cost', 'revenue']) n
     where has_table_privilege('usher_daemon', 'usher.' || n,
                               'insert, update, delete, truncate') });
 
