@@ -27,6 +27,8 @@ my $name = qr/1 to 32 of a-z, 0-9/;
 my $title = qr/at most 200 characters/;
 my $list = qr/separated by spaces or commas/;
 my $reason = qr/200 characters/;
+my $source = [ 'A b', qr/1 to 32 of a-z, 0-9 and -/ ];
+my $day = 'day,amount,currency';
 
 my %key = (name => [ $long, qr/at most 100 characters/ ],
            scope => [ 'a"b', $list ], allow => [ '10.0.0.0/33', $list ],
@@ -77,17 +79,28 @@ my %call = (
     secret_recrypt => [ '', { resealed => [ '{}', qr/Leave it out/ ],
                               limit => [ 0, qr/1 to 10000/ ] } ],
     quarantine_settle => [ 'id=1 reason=x', { reason => [ $long, $reason ] } ],
+    fx_import => [ 'csv=day,base,quote,rate', {
+        csv => [ 'x', qr/names the columns: day, base, quote, rate/ ],
+        source => $source } ],
+    map({ ("${_}_import" => [ "org=acme csv=$day source=x", {
+               csv => [ 'x', qr/names the columns: day, amount, currency;/ ],
+               source => $source } ],
+           "${_}_drop" => [ 'org=acme source=x', { source => $source } ]) }
+        qw(cost revenue)),
+    ledger_reverse => [ 'what=x reason=x', { reason => [ $long, $reason ] } ],
 );
 
 # what is looked for, and moments that may be any
 
-my %other = map { $_ => 1 } qw(org plan key slot gap id starts at key_update=expires
-    member_drop=actor plan_policy_drop=policy
+my %other = map { $_ => 1 } qw(org plan key slot gap id starts at what
+    key_update=expires member_drop=actor plan_policy_drop=policy
     secret_retire=kind secret_retire=name secret_drop=kind secret_drop=name);
 
-# these nouns are held against their values in t/program_argument.t
+# these nouns are held against their values in t/program_argument.t and
+# t/link_right.t
 
-my $elsewhere = qr/^(preset|network|program|product|campaign|partner)_/;
+my $elsewhere =
+    qr/^(preset|network|program|product|campaign|partner|domain|link)_/;
 
 for my $row ($t->rows("select f->>'name', a->>'name'
         from jsonb_array_elements(api.catalogue()) f,

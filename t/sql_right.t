@@ -26,6 +26,9 @@ my %call = (
     actor_show          => [ '', 'any' ],
     plan_list           => [ '', 'any' ],
     plan_show           => [ 'plan=pro', 'any' ],
+    currency_list       => [ '', 'any' ],
+    fx_list             => [ '', 'any' ],
+    fx_show             => [ 'from=EUR to=EUR', 'any' ],
     org_list            => [ '', 'any' ],
     org_show            => [ 'org=acme', 'owner admin analyst partner' ],
     org_update          => [ 'org=acme title=x', 'owner' ],
@@ -51,6 +54,14 @@ my %call = (
     secret_retire       => [ 'kind=source name=x org=acme', 'owner admin' ],
     secret_drop         => [ 'kind=source name=x org=acme', 'owner admin' ],
     secret_recrypt      => [ '', '' ],
+    account_list        => [ 'org=acme', 'owner admin analyst' ],
+    ledger_list         => [ 'org=acme', 'owner admin analyst' ],
+    map({ ("${_}_import" => [ 'org=acme csv=day,amount,currency source=x',
+                              'owner admin' ],
+           "${_}_list"   => [ 'org=acme', 'owner admin analyst' ],
+           "${_}_total"  => [ 'org=acme', 'owner admin analyst' ],
+           "${_}_drop"   => [ 'org=acme source=y', 'owner admin' ]) }
+        qw(cost revenue)),
     org_create          => [ 'name=%', '' ],
     org_disable         => [ 'org=acme', '' ],
     org_enable          => [ 'org=acme', '' ],
@@ -72,6 +83,8 @@ my %call = (
     quarantine_retry    => [ 'id=1', '' ],
     quarantine_settle   => [ 'id=2 reason=x', '' ],
     directory_show      => [ '', '' ],
+    fx_import           => [ 'csv=day,base,quote,rate', '' ],
+    ledger_reverse      => [ 'what=sale reason=x', '' ],
     lease_list          => [ '', '' ],
 );
 
@@ -91,6 +104,12 @@ $t->sql("insert into usher.journal_gap (slot, from_position, to_position, reason
 $t->sql("insert into usher.quarantine (slot, position, kind, line, reason)
          select slot, 0, 'x1', '', 'bad' from usher.journal,
                 generate_series(1, 2)");
+
+$t->sql("select usher.ledger_post('sale', array[usher.account_ensure(1, 'asset',
+                'a', 'EUR'), usher.account_ensure(1, 'revenue', 'b', 'EUR')],
+                array[5, -5])");
+$t->ctl($_, 'import', 'org=acme', 'source=y',
+        "csv=day,amount,currency\n2026-01-02,1,EUR\n") for qw(cost revenue);
 
 my $slot = '0123456789abcdef' x 2;
 my $n = 0;
@@ -152,7 +171,8 @@ for my $function (sort keys %call) {
 
 is(call('owner', $_, ''), 'US403', "$_ of all orgs")
     for qw(key_list event_list usage_show usage_total audit_list
-           subscription_list secret_list);
+           subscription_list secret_list account_list ledger_list cost_list
+           cost_total revenue_list revenue_total);
 is(call('owner', 'secret_put', 'kind=source name=x value=random:32'), 'US403',
    'a secret of nobody\'s');
 is(call('both', 'event_list', 'org=acme key=3'), 'US400',

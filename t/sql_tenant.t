@@ -165,6 +165,14 @@ sub total {
 
 my %told;
 
+# of what has numbers and moments of its own, what tells whose it is
+
+my %short = (
+    ledger_list => sub { [ map { "$_->{id} $_->{what} $_->{org} "
+                                 . $_->{postings}[0]{amount} } @{ $_[0] } ] },
+    account_list => sub { [ map { "$_->{org} $_->{kind} $_->{balance}" } @{ $_[0] } ] },
+);
+
 sub is_told {
     my ($function, $args, $what, @rows) = @_;
 
@@ -176,6 +184,8 @@ sub is_told {
         my $rows = expected($function, $actor, $args, @rows);
         my $want = ref $rows ? $what->($args, $rows) : $rows;
         my $got = ask($actor, $function, %$args);
+
+        $got = $short{$function}->($got) if $short{$function} && ref $got;
 
         $_ = $json->encode($function eq 'usage_show' && ref $_
                            ? [ sort map { $json->encode($_) } @$_ ] : $_)
@@ -209,6 +219,72 @@ for my $about (@about) {
     is_told('usage_total', $_, \&total, @events)
         for $about, { %$about, from => $from[0], to => $from[1] };
 }
+
+# Money: for each org two days of cost and revenue, two entries of the ledger.
+
+my %book = map { $_ => [] } qw(cost revenue);
+my @entries;
+
+for my $n (1 .. 4) {
+    my $org = $org_of[$n];
+    my $id = 1 + ($org eq 'beta');
+
+    for my $noun (qw(cost revenue)) {
+        my $amount = "$n." . ($noun eq 'cost' ? '00' : '50');
+
+        $t->ctl($noun, 'import', "org=$org", 'source=s',
+                "csv=id,day,amount,currency\n$n,2026-03-0$n,$amount,EUR");
+        unshift @{ $book{$noun} }, { org => $org, n => $n, amount => $amount,
+                                     day => "2026-03-0$n" };
+    }
+
+    unshift @entries, { n => $n, org => $org, amount => "0.0$n", id => $t->sql(
+        "select usher.ledger_post('w$n', array[
+             usher.account_ensure($id, 'asset', 'a', 'EUR'),
+             usher.account_ensure($id, 'revenue', 'b', 'EUR')],
+             array[$n, -$n])") };
+}
+
+
+sub amounts {
+    my ($args, $rows) = @_;
+
+    my @none = qw(campaign product link sub_id country changed);
+
+    return [ map { +{ org => $_->{org}, day => $_->{day}, amount => $_->{amount},
+                      currency => 'EUR', source => 's', id => "$_->{n}",
+                      map { $_ => undef } @none } }
+        grep { $_->{day} ge ($args->{from} // '') } @$rows ];
+}
+
+
+sub sum_of {
+    my ($args, $rows) = @_;
+    my $sum = 0;
+
+    $sum += $_->{amount} for @$rows;
+    return { amount => sprintf('%.2f', $sum), currency => 'EUR',
+             rows => scalar @$rows };
+}
+
+
+sub entries {
+    my ($args, $rows) = @_;
+
+    return [ map { my $org = $_->{org}; "$_->{id} w$_->{n} $org $_->{amount}" }
+             grep { "w$_->{n}" eq ($args->{what} // "w$_->{n}") } @$rows ];
+}
+
+
+sub accounts {
+    my ($args, $rows) = @_;
+    my %sum;
+
+    $sum{ $_->{org} } += 100 * $_->{amount} for @$rows;
+    return [ map { my $org = $_; map { "$org $_ " . sprintf '%.2f', $_ eq 'asset'
+             ? $sum{$org} / 100 : -$sum{$org} / 100 } qw(asset revenue) } sort keys %sum ];
+}
+
 
 $t->sql("set timezone = 'UTC'");
 
@@ -247,6 +323,16 @@ for my $about (@about[0 .. 2]) {
             sub { [ (grep { $_->{id} < $audit[2]{id} } @{ $_[1] })[0, 1] ] },
             @audit);
     is_told('subscription_list', $about, $same, @subscriptions);
+    is_told('account_list', $about, \&accounts, @entries);
+
+    is_told('ledger_list', $_, \&entries, @entries)
+        for $about, { %$about, what => 'w1' }, { %$about, what => 'w2' };
+
+    for my $noun (qw(cost revenue)) {
+        is_told("${noun}_list", $_, \&amounts, @{ $book{$noun} })
+            for $about, { %$about, from => '2026-03-02' };
+        is_told("${noun}_total", $about, \&sum_of, @{ $book{$noun} });
+    }
 
     is_told('secret_list', $about, $same, @secrets);
     is_told('secret_list', { %$about, limit => 1, after => 1 },
