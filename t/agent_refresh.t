@@ -51,7 +51,8 @@ my ($code, $said) = made('MIT',
     'Plain\/' => 'Plain/1', '[wW]get' => 'Wget', '^curl' => 'curl/8',
     'Labs$' => 'SSL Labs', '(^| )PT\/' => 'x PT/1', 'A(b|cc)[de]' => 'Accd',
     'Uno|Two\.' => 'Two.', '^all of it$' => 'all of it',
-    'Some\d+ longer[\s\S]*(x|y)' => 'Some1 longer y', 'Optional?s' => 'Optionals',
+    'Some\d+ longer[\s\S]*(x|y)' => 'Some1 longer y',
+    'Optional?s' => 'Optionals',
     '[a-z]{3}bot' => 'abcbot', 'be"hind\\\\' => 'be"hind\\',
     'AP3A\.240617\.008' => 'Android AP3A.240617.008', 'Viber' => 'Viber');
 
@@ -103,7 +104,8 @@ for (
      qr/^a browser by literal "Firefox": Mozilla/m],
     ['a sample that is none', 'MIT', { 'abc' => 'abd' }, qr/^not found: abd$/m],
     ['another licence', 'GPL', { 'abc' => 'abc' }, qr/licence is GPL/],
-    ['a pattern of other letters', 'MIT', { "ab\xe9" => "ab\xe9" }, qr/what is/],
+    ['a pattern of other letters', 'MIT', { "ab\xe9" => "ab\xe9" },
+     qr/what is/],
 ) {
     my ($what, $license, $patterns, $why) = @$_;
 

@@ -286,7 +286,8 @@ ngx_http_usher_agent_regex(ngx_http_request_t *r,
             continue;
         }
 
-        rc = ngx_regex_exec(regex[i].regex, &head, NULL, 0);
+        rc = ngx_regex_exec(regex[i].regex, &head, acf->captures,
+                            acf->ncaptures);
 
         if (rc >= 0) {
             return &regex[i].tag;

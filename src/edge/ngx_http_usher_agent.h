@@ -62,20 +62,22 @@ extern ngx_str_t  ngx_http_usher_os_names[NGX_HTTP_USHER_OSES];
 /* ---- between ngx_http_usher_agent.c and its module ------------------- */
 
 
-/* A few for which there are no words. */
+/* At most, in all lists. */
 #define NGX_HTTP_USHER_AGENT_REGEXES  256
 
 typedef struct {
-    void        *regex;         /* ngx_regex_t */
-    ngx_str_t    tag;
-    ngx_str_t    text;
+#if (NGX_PCRE)
+    ngx_regex_t  *regex;
+#endif
+    ngx_str_t     tag;
+    ngx_str_t     text;
 } ngx_http_usher_agent_regex_t;
 
 
 /* A word of a list: number base and above in the matcher. */
 typedef struct {
-    ngx_str_t    tag;
-    ngx_int_t    regex;         /* that needs it; -1: it is a bot's itself */
+    ngx_str_t     tag;
+    ngx_int_t     regex;        /* that needs it; -1: it is a bot's itself */
 } ngx_http_usher_agent_word_t;
 
 
@@ -87,6 +89,9 @@ typedef struct {
     ngx_array_t   regexes;      /* ngx_http_usher_agent_regex_t */
     uint64_t      always[NGX_HTTP_USHER_AGENT_REGEXES / 64];
                                 /* bits: regexes that need no word */
+    int          *captures;     /* room for those of any regex; PCRE1 wants it
+                                   for back references */
+    ngx_uint_t    ncaptures;
     unsigned      listed:1;     /* there is an usher_bots */
 } ngx_http_usher_agent_conf_t;
 

@@ -16,6 +16,10 @@
 #include "ngx_http_usher_agent.h"
 
 
+/* No flags of a word. */
+#define NGX_HTTP_USHER_BOTS_REGEX  0x100
+
+
 static ngx_int_t ngx_http_usher_agent_text(ngx_http_variable_value_t *v,
     ngx_str_t *text);
 static ngx_int_t ngx_http_usher_agent_bot_variable(ngx_http_request_t *r,
@@ -37,12 +41,27 @@ static char *ngx_http_usher_bots_word(ngx_conf_t *cf,
     unsigned flags, ngx_int_t regex);
 static char *ngx_http_usher_bots_regex(ngx_conf_t *cf,
     ngx_http_usher_agent_conf_t *acf, ngx_str_t *value);
+#if (NGX_PCRE)
+static char *ngx_http_usher_bots_with(ngx_conf_t *cf, ngx_str_t *value,
+    ngx_str_t *word);
+#endif
 
 static ngx_int_t ngx_http_usher_agent_add_variables(ngx_conf_t *cf);
 static ngx_int_t ngx_http_usher_agent_init(ngx_conf_t *cf);
 static void *ngx_http_usher_agent_create_main_conf(ngx_conf_t *cf);
 static char *ngx_http_usher_agent_init_main_conf(ngx_conf_t *cf, void *conf);
 static void *ngx_http_usher_agent_alloc(void *data, size_t size);
+
+
+/* Values are flags of a word. */
+
+static ngx_conf_enum_t  ngx_http_usher_bots_kinds[] = {
+    { ngx_string("literal"), 0 },
+    { ngx_string("prefix"), USHER_AHO_FIRST },
+    { ngx_string("suffix"), USHER_AHO_LAST },
+    { ngx_string("regex"), NGX_HTTP_USHER_BOTS_REGEX },
+    { ngx_null_string, 0 }
+};
 
 
 static ngx_command_t  ngx_http_usher_agent_commands[] = {
@@ -223,33 +242,26 @@ ngx_http_usher_bots_entry(ngx_conf_t *cf, ngx_command_t *dummy, void *conf)
 {
     ngx_http_usher_agent_conf_t *acf = conf;
 
-    char        *rv;
-    ngx_str_t   *value;
-    ngx_uint_t   n, flags;
+    char             *rv;
+    ngx_str_t        *value;
+    ngx_conf_enum_t  *kind;
 
     value = cf->args->elts;
-    n = cf->args->nelts;
 
-    if (ngx_strcmp(value[0].data, "literal") == 0) {
-        flags = 0;
+    for (kind = ngx_http_usher_bots_kinds; kind->name.len; kind++) {
+        if (ngx_strcmp(value[0].data, kind->name.data) == 0) {
+            break;
+        }
+    }
 
-    } else if (ngx_strcmp(value[0].data, "prefix") == 0) {
-        flags = USHER_AHO_FIRST;
-
-    } else if (ngx_strcmp(value[0].data, "suffix") == 0) {
-        flags = USHER_AHO_LAST;
-
-    } else if (ngx_strcmp(value[0].data, "regex") != 0) {
+    if (kind->name.len == 0) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                            "unknown kind of entry \"%V\": \"literal\", "
                            "\"prefix\", \"suffix\" or \"regex\"", &value[0]);
         return NGX_CONF_ERROR;
-
-    } else {
-        flags = USHER_AHO_FIRST|USHER_AHO_LAST;
     }
 
-    if (n < 3) {
+    if (cf->args->nelts < 3) {
         return "an entry needs a kind, a tag and a text";
     }
 
@@ -262,17 +274,18 @@ ngx_http_usher_bots_entry(ngx_conf_t *cf, ngx_command_t *dummy, void *conf)
         return "an entry has an empty text";
     }
 
-    if (flags == (USHER_AHO_FIRST|USHER_AHO_LAST)) {
+    if (kind->value == NGX_HTTP_USHER_BOTS_REGEX) {
         return ngx_http_usher_bots_regex(cf, acf, value);
     }
 
-    if (n > 3) {
+    if (cf->args->nelts > 3) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "invalid parameter \"%V\"",
                            &value[3]);
         return NGX_CONF_ERROR;
     }
 
-    return ngx_http_usher_bots_word(cf, acf, &value[1], &value[2], flags, -1);
+    return ngx_http_usher_bots_word(cf, acf, &value[1], &value[2],
+                                    kind->value, -1);
 }
 
 
@@ -342,27 +355,16 @@ static char *
 ngx_http_usher_bots_regex(ngx_conf_t *cf, ngx_http_usher_agent_conf_t *acf,
     ngx_str_t *value)
 {
+    char                          *rv;
     u_char                         errstr[NGX_MAX_CONF_ERRSTR];
     ngx_str_t                      word;
     ngx_int_t                      i;
     ngx_regex_compile_t            rc;
     ngx_http_usher_agent_regex_t  *regex;
 
-    ngx_str_null(&word);
-
-    if (cf->args->nelts > 3) {
-        word = value[cf->args->nelts - 1];
-
-        if (cf->args->nelts > 4 || word.len <= 5
-            || ngx_strncmp(word.data, "with=", 5) != 0)
-        {
-            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                               "invalid parameter \"%V\"", &word);
-            return NGX_CONF_ERROR;
-        }
-
-        word.data += 5;
-        word.len -= 5;
+    rv = ngx_http_usher_bots_with(cf, value, &word);
+    if (rv != NGX_CONF_OK) {
+        return rv;
     }
 
     i = acf->regexes.nelts;
@@ -376,13 +378,17 @@ ngx_http_usher_bots_regex(ngx_conf_t *cf, ngx_http_usher_agent_conf_t *acf,
         return NGX_CONF_ERROR;
     }
 
+    /* PCRE1 looks for its end */
+
     regex->tag = value[1];
     regex->text.len = value[2].len;
-    regex->text.data = ngx_pstrdup(cf->cycle->pool, &value[2]);
+    regex->text.data = ngx_pnalloc(cf->cycle->pool, value[2].len + 1);
 
     if (regex->text.data == NULL) {
         return NGX_CONF_ERROR;
     }
+
+    ngx_cpystrn(regex->text.data, value[2].data, value[2].len + 1);
 
     ngx_memzero(&rc, sizeof(ngx_regex_compile_t));
 
@@ -397,6 +403,7 @@ ngx_http_usher_bots_regex(ngx_conf_t *cf, ngx_http_usher_agent_conf_t *acf,
     }
 
     regex->regex = rc.regex;
+    acf->ncaptures = ngx_max(acf->ncaptures, (ngx_uint_t) rc.captures * 3 + 3);
 
     if (word.len == 0) {
         acf->always[i / 64] |= (uint64_t) 1 << (i % 64);
@@ -404,6 +411,33 @@ ngx_http_usher_bots_regex(ngx_conf_t *cf, ngx_http_usher_agent_conf_t *acf,
     }
 
     return ngx_http_usher_bots_word(cf, acf, &value[1], &word, 0, i);
+}
+
+
+/* The word that a regex needs, or an empty one. */
+
+static char *
+ngx_http_usher_bots_with(ngx_conf_t *cf, ngx_str_t *value, ngx_str_t *word)
+{
+    if (cf->args->nelts == 3) {
+        ngx_str_null(word);
+        return NGX_CONF_OK;
+    }
+
+    *word = value[cf->args->nelts - 1];
+
+    if (cf->args->nelts > 4 || word->len <= 5
+        || ngx_strncmp(word->data, "with=", 5) != 0)
+    {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "invalid parameter \"%V\"",
+                           word);
+        return NGX_CONF_ERROR;
+    }
+
+    word->data += 5;
+    word->len -= 5;
+
+    return NGX_CONF_OK;
 }
 
 
@@ -524,6 +558,13 @@ ngx_http_usher_agent_init_main_conf(ngx_conf_t *cf, void *conf)
     }
 
     acf->given = NULL;
+
+    if (acf->ncaptures) {
+        acf->captures = ngx_palloc(cf->pool, acf->ncaptures * sizeof(int));
+        if (acf->captures == NULL) {
+            return NGX_CONF_ERROR;
+        }
+    }
 
     return NGX_CONF_OK;
 }
