@@ -17,6 +17,13 @@
  *
  * Entries are offsets in the table.  Where a word ends the top bit is set,
  * which is all that a step has to look at.
+ *
+ * Steps wait for each other, and in a program that does other things as well
+ * most of them for the cache.  So where no more than one byte of a word has
+ * been seen the text is skipped up to where three bytes stand with which one
+ * begins, by a filter that is a hash of them: its looks do not wait for each
+ * other.  It is off if there is a word of less than three bytes.  And columns
+ * of bytes that texts are made of lie side by side.
  */
 
 
@@ -26,7 +33,10 @@
 #include "usher_aho.h"
 
 
-#define USHER_AHO_HIT  0x80000000U
+#define USHER_AHO_HIT     0x80000000U
+
+#define USHER_AHO_FILTER  32768     /* bits */
+#define USHER_AHO_HEAD    3         /* bytes that are hashed */
 
 
 struct usher_aho_s {
@@ -38,7 +48,11 @@ struct usher_aho_s {
     uint32_t        last;           /* its end */
     uint32_t        word;           /* the longest word that ends here */
     uint32_t        stride;         /* columns of a row */
+    uint32_t        low;            /* rows before it have seen at most one
+                                       byte; 0: nothing is skipped */
+    uint32_t        fold;           /* for the filter: bits of letter case */
     unsigned char   class[256];     /* column of a byte */
+    uint32_t        filter[USHER_AHO_FILTER / 32];
 };
 
 
@@ -70,6 +84,17 @@ static void usher_aho_word(usher_aho_tree_t *tree, uint32_t node,
 static int usher_aho_fill(usher_aho_t *aho, usher_aho_tree_t *tree);
 static void usher_aho_row(usher_aho_t *aho, usher_aho_tree_t *tree,
     uint32_t node, uint32_t *queue, uint32_t *last);
+static void usher_aho_filter(usher_aho_t *aho, const usher_aho_word_t *words,
+    uint32_t n, unsigned flags);
+static inline uint32_t usher_aho_hash(uint32_t head);
+static const unsigned char *usher_aho_skip(const usher_aho_t *aho,
+    const unsigned char *p, const unsigned char *end);
+
+
+/* Those of User-Agents, the most frequent first. */
+static const unsigned char  usher_aho_usual[] =
+    " .ie01lo/5a3M6rn;42k7pS()KAbcdLtTWhP8GCzsHu,BfOmx9_VUwEXFN-v"
+    "IgDRyQ:+[]JYZ@q#=";
 
 
 usher_aho_t *
@@ -112,7 +137,10 @@ usher_aho_create(const usher_aho_word_t *words, uint32_t n, unsigned flags,
 
     if (usher_aho_fill(aho, &tree) != 0) {
         aho = NULL;
+        goto done;
     }
+
+    usher_aho_filter(aho, words, n, flags);
 
 done:
 
@@ -145,8 +173,17 @@ usher_aho_classes(usher_aho_t *aho, const usher_aho_word_t *words, uint32_t n,
         used[i - 0x20] = 0;
     }
 
-    for (i = 0, columns = 0; i < 256; i++) {
-        if (used[i]) {
+    columns = 0;
+
+    for (i = 0; usher_aho_usual[i]; i++) {
+        if (used[usher_aho_usual[i]] == 1) {
+            used[usher_aho_usual[i]] = 2;
+            aho->class[usher_aho_usual[i]] = (unsigned char) columns++;
+        }
+    }
+
+    for (i = 0; i < 256; i++) {
+        if (used[i] == 1) {
             aho->class[i] = (unsigned char) columns++;
         }
     }
@@ -291,6 +328,10 @@ usher_aho_fill(usher_aho_t *aho, usher_aho_tree_t *tree)
 
     for (i = 0; i < last; i++) {
         usher_aho_row(aho, tree, queue[i], queue, &last);
+
+        if (i == 0) {
+            aho->low = last * aho->stride;
+        }
     }
 
     free(queue);
@@ -350,6 +391,46 @@ usher_aho_row(usher_aho_t *aho, usher_aho_tree_t *tree, uint32_t node,
 }
 
 
+static void
+usher_aho_filter(usher_aho_t *aho, const usher_aho_word_t *words, uint32_t n,
+    unsigned flags)
+{
+    uint32_t              i, bit;
+    const unsigned char  *p;
+
+    aho->fold = (flags & USHER_AHO_CASELESS) ? 0x202020 : 0;
+
+    for (i = 0; i < n; i++) {
+
+        /* one that stands first is begun before anything is skipped */
+
+        if (words[i].len == 0 || (words[i].flags & USHER_AHO_FIRST)) {
+            continue;
+        }
+
+        if (words[i].len < USHER_AHO_HEAD) {
+            aho->low = 0;
+            return;
+        }
+
+        p = words[i].data;
+        bit = usher_aho_hash((p[0] | (uint32_t) p[1] << 8
+                              | (uint32_t) p[2] << 16) | aho->fold);
+
+        aho->filter[bit / 32] |= 1U << bit % 32;
+    }
+}
+
+
+/* Three bytes: the last in the highest bits. */
+
+static inline uint32_t
+usher_aho_hash(uint32_t head)
+{
+    return head * 2654435761U >> 17;
+}
+
+
 size_t
 usher_aho_size(const usher_aho_t *aho)
 {
@@ -396,6 +477,14 @@ usher_aho_next(usher_aho_scan_t *scan)
         if (state & USHER_AHO_HIT) {
             goto found;
         }
+
+        if (state < aho->low) {
+
+            /* the byte that was seen is looked at again */
+
+            p = usher_aho_skip(aho, state ? p - 1 : p, end);
+            state = p < end ? table[aho->class[*p++]] : 0;
+        }
     }
 
     if (scan->ended) {
@@ -419,4 +508,31 @@ found:
     scan->more = aho->more[word];
 
     return word;
+}
+
+
+/* Where a word may begin, or the end: what is left is too short for one. */
+
+static const unsigned char *
+usher_aho_skip(const usher_aho_t *aho, const unsigned char *p,
+    const unsigned char *end)
+{
+    uint32_t  head, bit;
+
+    if (end - p < USHER_AHO_HEAD) {
+        return end;
+    }
+
+    head = (uint32_t) p[0] << 8 | (uint32_t) p[1] << 16;
+
+    for ( ; p <= end - USHER_AHO_HEAD; p++) {
+        head = head >> 8 | (uint32_t) p[2] << 16;
+        bit = usher_aho_hash(head | aho->fold);
+
+        if (aho->filter[bit / 32] & 1U << bit % 32) {
+            return p;
+        }
+    }
+
+    return end;
 }

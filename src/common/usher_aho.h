@@ -1,13 +1,13 @@
 /*
  * usher_aho.h - which of many words a text has in it, one table step for each
- * byte, however many words there are (Aho and Corasick, "Efficient string
- * matching", CACM 18, 1975).
+ * byte at most, however many words there are (Aho and Corasick, "Efficient
+ * string matching", CACM 18, 1975).
  *
  * Words are given once and never change.  The table has a row for each
  * beginning of a word and a column for each byte that occurs in one, of
- * 4 bytes each: the 1,500 words of conf/bots.list take 4.6 MB, of which an
- * ordinary text touches some dozens of cache lines: short beginnings lie
- * together at the front.
+ * 4 bytes each: the 1,500 words of conf/bots.list take 5 MB, of which an
+ * ordinary text touches some dozens of cache lines.  Words of less than three
+ * bytes (but USHER_AHO_FIRST) make all searches slower.
  */
 
 

@@ -20,14 +20,17 @@ static unsigned fold(uint8_t c, unsigned flags);
 static void *take(void *data, size_t size);
 
 
-/* How many words, which flags; of each its length and flags; the text. */
+/*
+ * How many words, which flags, none of one or two bytes; of each its length
+ * and flags; the text.
+ */
 
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     size_t            end, times;
     uint32_t          k, n, got;
-    unsigned          flags;
+    unsigned          flags, skips;
     const uint8_t    *p, *last;
     usher_aho_t      *aho;
     usher_aho_word_t  words[WORDS];
@@ -41,7 +44,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     last = data + size;
 
     flags = *p & USHER_AHO_CASELESS;
-    n = *p++ / 2 % WORDS;
+    n = *p / 2 % WORDS;
+    skips = *p++ & 0x80;
 
     for (k = 0; k < n && last - p > 1; k++) {
         words[k].len = *p / 4 % 16;
@@ -53,6 +57,10 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
         words[k].data = p;
         p += words[k].len;
+
+        if (skips && words[k].len < 3) {
+            words[k].len = 0;
+        }
     }
 
     n = k;
