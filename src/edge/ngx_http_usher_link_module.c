@@ -587,6 +587,20 @@ ngx_http_usher_link_merge_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_http_usher_link_conf_t *prev = parent;
     ngx_http_usher_link_conf_t *conf = child;
 
+    ngx_http_core_loc_conf_t  *clcf;
+
+    /* an "if" and a limit_except keep the handler of their location */
+
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+
+    if ((clcf->noname || clcf->lmt_excpt) && clcf->handler == NULL) {
+        conf->slug = prev->slug;
+
+        if (conf->slug != NULL) {
+            clcf->handler = ngx_http_usher_link_handler;
+        }
+    }
+
     ngx_conf_merge_ptr_value(conf->country, prev->country, NULL);
     ngx_conf_merge_ptr_value(conf->device, prev->device, NULL);
     ngx_conf_merge_ptr_value(conf->system, prev->system, NULL);

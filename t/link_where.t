@@ -1,0 +1,63 @@
+# Links in all sorts of places of a configuration: they lead where
+# they should.
+
+use lib 't/lib';
+use Usher::Test;
+
+my $t = Usher::Test->new;
+
+$t->postgres;
+$t->redis;
+$t->usherd;
+
+$t->sql("select api.org_create(name => 'acme')");
+$t->sql("select api.domain_add(host => 'localhost', org => 'acme')");
+$t->sql("select api.link_add(host => 'localhost', slug => '$_->[0]', "
+    . "url => 'https://shop.example/$_->[0]', referrer_policy => '$_->[1]')")
+    for ['one', 'no-referrer'], ['two', 'strict-origin-when-cross-origin'];
+
+$t->nginx(<<'CONF');
+    usher_zone 4m;
+    usher_redis %%REDIS%%;
+    usher_journal %%DIR%%/journal size=16m segment=1m;
+
+    server {
+        listen 127.0.0.1:%%PORT%%;
+
+        location ~ ^/(?<slug>[^/]*)$ {
+            usher_link $slug;
+        }
+
+        location /if/ {
+            if ($arg_x) {
+                add_header X-If yes;
+            }
+
+            usher_link two;
+        }
+
+        location /except/ {
+            limit_except HEAD {
+                allow all;
+            }
+
+            usher_link two;
+        }
+    }
+CONF
+
+sub answer {
+    my ($uri) = @_;
+    my $response = $t->get($uri, 'User-Agent' => 'Mozilla/5.0 (Macintosh) x');
+
+    return $response->status . ' ' . ($response->header('Location') // '');
+}
+
+my $two = '302 https://shop.example/two';
+
+$t->wait_for(sub { answer('/two') eq $two && answer('/one') =~ /^302/ },
+             'links are known');
+is(answer('/if/?x=1'), $two, 'an "if" keeps the link');
+is(answer('/except/'), $two, 'a limit_except too');
+
+done_testing();
