@@ -1,8 +1,10 @@
-# Links in all sorts of places of a configuration: they lead where
-# they should.
+# Links in all sorts of places of a configuration: nothing of another
+# request is seen.
 
 use lib 't/lib';
 use Usher::Test;
+
+use IO::Socket::INET;
 
 my $t = Usher::Test->new;
 
@@ -20,9 +22,11 @@ $t->nginx(<<'CONF');
     usher_zone 4m;
     usher_redis %%REDIS%%;
     usher_journal %%DIR%%/journal size=16m segment=1m;
+    log_format policy '$request_uri $sent_http_referrer_policy';
 
     server {
         listen 127.0.0.1:%%PORT%%;
+        access_log %%DIR%%/policy.log policy;
 
         location ~ ^/(?<slug>[^/]*)$ {
             usher_link $slug;
@@ -59,5 +63,21 @@ $t->wait_for(sub { answer('/two') eq $two && answer('/one') =~ /^302/ },
              'links are known');
 is(answer('/if/?x=1'), $two, 'an "if" keeps the link');
 is(answer('/except/'), $two, 'a limit_except too');
+
+# logged when its body has come, and others were answered meanwhile
+
+my $socket = IO::Socket::INET->new('127.0.0.1:' . $t->port('edge1'));
+
+print $socket "GET /one?late HTTP/1.1\r\nHost: localhost\r\n"
+    . "Content-Length: 1\r\n\r\n";
+sysread $socket, my $head, 4096;
+like($head, qr/\nReferrer-Policy: no-referrer\r\n/, 'a policy is sent');
+answer('/two');
+print $socket 'x';
+
+$t->wait_for(sub { $t->slurp($t->dir . '/edge1/policy.log') =~ m{/one\?late} },
+             'and logged');
+like($t->slurp($t->dir . '/edge1/policy.log'), qr{/one\?late no-referrer\n},
+     'as it was sent');
 
 done_testing();

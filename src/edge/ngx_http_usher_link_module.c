@@ -473,6 +473,7 @@ ngx_http_usher_link_send(ngx_http_request_t *r,
     ngx_http_usher_click_t *click, ngx_str_t *location)
 {
     ngx_int_t         rc;
+    ngx_str_t         policy;
     ngx_table_elt_t  *h;
 
     static ngx_str_t  names[] = {
@@ -501,10 +502,18 @@ ngx_http_usher_link_send(ngx_http_request_t *r,
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    if (click->link != NULL && click->link->policy.len
-        && ngx_http_usher_header(r, &names[3], &click->link->policy) == NULL)
-    {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    if (click->link != NULL && click->link->policy.len) {
+
+        /* who logs it does so when the record is another's */
+
+        policy.len = click->link->policy.len;
+        policy.data = ngx_pstrdup(r->pool, &click->link->policy);
+
+        if (policy.data == NULL
+            || ngx_http_usher_header(r, &names[3], &policy) == NULL)
+        {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
     }
 
     r->headers_out.location = h;
