@@ -1,5 +1,5 @@
-# Links in all sorts of places of a configuration: nothing of another
-# request is seen.
+# Links in all sorts of places of a configuration: each click is a click of
+# its own, and nothing of another request is seen.
 
 use lib 't/lib';
 use Usher::Test;
@@ -47,6 +47,11 @@ $t->nginx(<<'CONF');
 
             usher_link two;
         }
+
+        location /lost/ {
+            error_page 404 = /two;
+            usher_link none;
+        }
     }
 CONF
 
@@ -63,6 +68,7 @@ $t->wait_for(sub { answer('/two') eq $two && answer('/one') =~ /^302/ },
              'links are known');
 is(answer('/if/?x=1'), $two, 'an "if" keeps the link');
 is(answer('/except/'), $two, 'a limit_except too');
+is(answer('/lost/'), $two, 'an error_page may be another click');
 
 # logged when its body has come, and others were answered meanwhile
 
@@ -79,5 +85,10 @@ $t->wait_for(sub { $t->slurp($t->dir . '/edge1/policy.log') =~ m{/one\?late} },
              'and logged');
 like($t->slurp($t->dir . '/edge1/policy.log'), qr{/one\?late no-referrer\n},
      'as it was sent');
+
+$t->wait_for(sub { $t->sql("select count(*) = 1 from usher.click "
+    . "where slug = 'none'") }, 'clicks are rows');
+is($t->sql('select count(*) - count(distinct click_id) from usher.click'), 0,
+   'each has its own id');
 
 done_testing();

@@ -132,9 +132,9 @@ ngx_module_t  ngx_http_usher_link_module = {
 static ngx_int_t
 ngx_http_usher_link_handler(ngx_http_request_t *r)
 {
+    uint64_t                     number;
     ngx_int_t                    rc;
     ngx_str_t                    location;
-    ngx_http_usher_ctx_t        *ctx;
     ngx_http_usher_click_t       click;
     ngx_http_usher_link_conf_t  *llcf;
 
@@ -171,16 +171,16 @@ ngx_http_usher_link_handler(ngx_http_request_t *r)
         return rc;
     }
 
-    ctx = ngx_http_usher_ctx(r, 1);
-
-    if (ctx == NULL
-        || ngx_http_usher_link_client(r, llcf, &click) != NGX_OK)
-    {
+    if (ngx_http_usher_link_client(r, llcf, &click) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
+    /* not the request's: error_page or post_action may make two clicks of it */
+
+    number = 0;
+
     click.id.data = click.number;
-    click.id.len = ngx_http_usher_request_id(click.number, &ctx->number)
+    click.id.len = ngx_http_usher_request_id(click.number, &number)
                    - click.number;
 
     ngx_http_usher_link_choose(r, &click);
