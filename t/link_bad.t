@@ -36,6 +36,7 @@ $t->sql("insert into usher.link (org_id, host, slug, url, fallback_url, "
     . "pass_query) "
     . "select 1, 'localhost', v.* from (values "
     . "('loop', 'http://localhost/loop', 'https://shop.example/fallback', false), "
+    . "('tls', 'https://LocalHost:8443', 'https://shop.example/fallback', false), "
     . "('ring', 'http://localhost', 'http://localhost/ring', false), "
     . "('long', 'https://shop.example/{sub1}{sub1}{sub1}', null, true)) v");
 
@@ -67,6 +68,7 @@ sub answer {
 
 $t->wait_for(sub { answer('/loop') eq '302 https://shop.example/fallback' },
              'a loop falls back');
+is(answer('/tls'), '302 https://shop.example/fallback', 'of https as well');
 is(answer('/ring'), '404 ', 'or nowhere');
 is(answer('/long?' . 'x' x 7990), '404 ', 'a query that is too long');
 is(answer('/long?sub1=' . 'a' x 2600), '404 ', 'a macro that is');

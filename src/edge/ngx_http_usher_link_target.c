@@ -569,8 +569,8 @@ ngx_http_usher_link_loops(ngx_str_t *location, ngx_str_t *host)
     p = location->data + sizeof("http://") - 1;
     end = location->data + location->len;
 
-    if (p[-1] != '/') {
-        p++;
+    if (*p == '/') {
+        p++;                             /* of https:// */
     }
 
     if ((size_t) (end - p) < host->len
