@@ -32,16 +32,16 @@ as $$
     select octet_length(url) <= 2048
            and p.host is not null
            and usher.host_ok(lower(p.host))
-           and (p.host !~ '(^|\.)[0-9]+$'
+           and (p.host !~ '(^|\.)([0-9]+|0[Xx][0-9A-Fa-f]*)$'
                 or p.host ~ '^((25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])(\.|$)){4}$')
-           and coalesce(p.port, '1')::integer between 1 and 65535
+           and coalesce(p.port, '1')::integer <= 65535
            and regexp_replace(p.rest,
                    '\{(click_id|link|campaign|product|program|network|partner|sub[1-5]|country|device|os|lang|referrer_host|time|slug)\}',
-                   '', 'g')
+                   '~', 'g')
                ~ '^([/?#]([!#$&(-;=?-\[\]_a-z~]|%[0-9A-Fa-f]{2})*)?$'
     from (select m[1] as host, m[2] as port, coalesce(m[3], '') as rest
           from regexp_match(url,
-              '^[Hh][Tt][Tt][Pp][Ss]?://([A-Za-z0-9.-]+)(?::([0-9]{1,5}))?([/?#].*)?$')
+              '^[Hh][Tt][Tt][Pp][Ss]?://([A-Za-z0-9.-]+)(?::([1-9][0-9]{0,4}))?([/?#].*)?$')
               as m) p
 $$;
 
@@ -56,6 +56,7 @@ language sql immutable strict parallel safe
 set search_path = pg_catalog, pg_temp
 as $$
     select array_ndims(list) = 1 and cardinality(list) <= 64
+           and octet_length(array_to_string(list, ' ')) <= 4096
            and (select bool_and(coalesce(c ~ form, false))
                 from unnest(list) c)
 $$;
@@ -101,7 +102,8 @@ create table usher.link (
     plain            boolean not null default false,
     pass_query       boolean not null default false,
     utm              text check (octet_length(utm) between 1 and 512
-                                 and utm ~ '^utm_[a-z_]+=[A-Za-z0-9._~%{}-]*(&utm_[a-z_]+=[A-Za-z0-9._~%{}-]*)*$'),
+                                 and utm ~ '^utm_[a-z_]+=[A-Za-z0-9._~%{}-]*(&utm_[a-z_]+=[A-Za-z0-9._~%{}-]*)*$'
+                                 and usher.target_ok('http://a/?' || utm)),
     referrer_policy  text not null default 'no-referrer-when-downgrade'
                      check (referrer_policy in ('no-referrer',
                          'no-referrer-when-downgrade', 'origin',
@@ -276,12 +278,43 @@ comment on function usher.link_inserted() is
     'Trigger: new links to the outbox';
 
 
+create function usher.links_fit(changed bigint[])
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    -- Packed, a record is shorter than its JSON, but for one byte in 127; the
+    -- host's fallback and longer names may come to it later.
+    if exists (select
+               from usher.link l
+               join usher.link_records(array[usher.link_id(l.host, l.slug)]) r
+                    on true
+               where l.id = any (changed)
+                     and octet_length((r.record - 'fallback')::text)
+                         + coalesce(octet_length(l.fallback_url), 2048)
+                         > 7700)
+    then
+        raise check_violation using
+            message = 'the link and its targets are too long for a record';
+    end if;
+end
+$$;
+
+comment on function usher.links_fit(bigint[]) is
+    'Raises if the record of one of these links is longer than edges take';
+
+
 create function usher.link_updated()
 returns trigger
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
 as $$
 begin
+    perform usher.links_fit(
+        (select array_agg(n.id) from new_rows n
+         where exists (select from usher.link_target t
+                       where t.link_id = n.id)));
     perform usher.directory_put('link',
         (select array_agg(distinct c.id)
          from (select usher.link_id(n.host, n.slug) as id
@@ -358,6 +391,10 @@ begin
         select array_agg(distinct c.link_id) into changed
         from (select n.link_id from new_rows n
               union select o.link_id from old_rows o) c;
+    end if;
+
+    if tg_op <> 'DELETE' then
+        perform usher.links_fit(changed);
     end if;
 
     perform usher.directory_put('link',
@@ -481,6 +518,18 @@ begin
             (select array_agg(distinct c.host)
              from (select n.host from new_rows n
                    union select o.host from old_rows o) c), true, false);
+
+        -- where links without a fallback of their own fall back to
+        perform usher.directory_put('link',
+            (select array_agg(usher.link_id(l.host, l.slug))
+             from usher.link l
+             where l.fallback_url is null
+                   and exists (select
+                               from old_rows o join new_rows n
+                                    on n.host = o.host
+                               where n.fallback_url
+                                     is distinct from o.fallback_url
+                                     and n.host = l.host)), false, false);
     end if;
 
     return null;
@@ -488,7 +537,8 @@ end
 $$;
 
 comment on function usher.domain_changed() is
-    'Trigger: hosts that changed to the outbox';
+    'Trigger: hosts that changed to the outbox, and links that fall back to '
+    'what they do';
 
 create trigger domain_inserted
     after insert on usher.domain
@@ -561,10 +611,12 @@ as $$
         'os', array_to_string(t.systems, ' '),
         'lang', array_to_string(t.languages, ' '),
         'referrer', array_to_string(t.referrers, ' '),
-        'from', ceil(extract(epoch
-                             from nullif(t.starts_at, '-infinity')))::bigint,
-        'until', ceil(extract(epoch
-                              from nullif(t.ends_at, 'infinity')))::bigint))
+        'from', case when t.starts_at > 'epoch'
+                     then ceil(extract(epoch from least(t.starts_at,
+                              '9999-12-31 00:00+00')))::bigint end,
+        'until', case when t.ends_at < 'infinity'
+                      then greatest(1, ceil(extract(epoch
+                               from t.ends_at)))::bigint end))
 $$;
 
 comment on function usher.target_record(usher.link_target, text) is

@@ -452,6 +452,12 @@ begin
             '^utm_[a-z_]+=[A-Za-z0-9._~%{}-]*(&utm_[a-z_]+=[A-Za-z0-9._~%{}-]*)*$',
             'UTM parameters are utm_source=...&utm_medium=...; values are '
             'macros, or text with %XX for what is no letter or digit.');
+
+        if not usher.target_ok('http://a/?' || utm) then
+            perform usher.fail('400', format('utm="%s" cannot be', utm),
+                'Its values have macros that there are, and two hexadecimal '
+                'digits behind each %.');
+        end if;
     end if;
 
     if status not in (301, 302, 307, 308) then
@@ -640,7 +646,8 @@ begin
 exception
     when check_violation then
         perform usher.fail('400', 'the link is too long',
-            'Its URLs and UTM parameters have at most 4096 bytes together.');
+            'Its URLs and UTM parameters have at most 4096 bytes together, '
+            'and with those of its targets some 5000.');
 end
 $$;
 
@@ -793,6 +800,12 @@ begin
             'referrer', referrer, 'starts', starts, 'ends', ends));
 
     return usher.link_json(l);
+
+exception
+    when check_violation then
+        perform usher.fail('400', 'the link is too long',
+            'With its targets, their conditions and UTM parameters it has at '
+            'most some 5000 bytes: shorten the URLs, or drop targets.');
 end
 $$;
 

@@ -26,6 +26,8 @@ is(refused($_), 'cannot be', "not to $_") for
     'https://shop.example/a b', "https://shop.example/\x{e4}",
     'https://shop.example/%zz', 'https://{sub1}/', 'https://shop.example/{foo}',
     'https://shop.example/{sub1', 'https://1.2.3/', 'https://shop.example:0/',
+    'https://shop.example:080/', 'https://shop.0x1f/', 'https://0x/',
+    'https://shop.example/%{sub1}41', 'https://shop.example/%4{sub1}1',
     'https://shop.example/"x', "https://shop.example/\r\nSet-Cookie: a=b";
 is(refused('https://LOCALHOST:8080/x'), 'leads to a host of links',
    'not to itself');
