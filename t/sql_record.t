@@ -74,7 +74,7 @@ is(record('key', $_), undef, "no record: $_")
     for sha256_hex('x'), 'x', '', uc $id, "$id\n";
 is(record('plan', $_), undef, "no plan: $_")
     for '99', '-1', 'x', '', '1' x 40;
-ok(!eval { record('link', 'x'); 1 }, 'an unknown kind is an error');
+ok(!eval { record('other', 'x'); 1 }, 'an unknown kind is an error');
 
 is_deeply(record('plan', '1'), { id => 1, name => 'pro', policies => [] },
           'a plan without policies');
