@@ -46,12 +46,18 @@ $t->nginx(<<'CONF');
     usher_zone 4m;
     usher_redis %%REDIS%%;
     usher_journal %%DIR%%/journal size=16m segment=1m;
+    usher_bots file=%%TOP%%/conf/bots.list;
     large_client_header_buffers 4 32k;
 
     server {
         listen 127.0.0.1:%%PORT%%;
 
         location = /status { usher_status; }
+
+        location ~ ^/set/(?<text>(?s:.*)) {
+            set $args $text;
+            usher_link long;
+        }
 
         location ~ ^/(?<slug>.*)$ {
             usher_link $slug;
@@ -75,9 +81,13 @@ is(answer('/ring'), '404 ', 'or nowhere');
 is(answer('/long?' . 'x' x 7990), '404 ', 'a query that is too long');
 is(answer('/long?sub1=' . 'a' x 2600), '404 ', 'a macro that is');
 is(answer('/long?sub1=%0d%0aX:y'),
-   '302 https://shop.example/' . '%250d%250aX%3Ay' x 3 . '?sub1=%0d%0aX:y',
+   '302 https://shop.example/' . '%0D%0AX%3Ay' x 3 . '?sub1=%0d%0aX:y',
    'no line ends where one must not');
 is(answer('/no-such'), '404 ', 'a slug that is none');
+
+is(answer('/set/a%0d%0aX-Evil:1'), '302 https://shop.example/',
+   'nor by "set"');
+$t->get('/ring', 'User-Agent' => 'Googlebot/2.1');
 
 my $misses = misses();
 
@@ -98,7 +108,7 @@ sub rows {
         . "from usher.click where $where");
 }
 
-is(rows("slug = 'ring'"), '32 -3', 'a loop');
+is(rows("slug = 'ring'"), '11 -3,32 -3', 'a loop, for a bot as well');
 is(rows("slug = 'long' and status = 404"), '33 -3', 'too long');
 is(rows("slug like 'no_such'"), '31 -3', 'unknown');
 is(rows('flags & 1 = 1'), '31 -3', 'mended');

@@ -27,6 +27,8 @@
 
 static ngx_int_t ngx_http_usher_link_word(ngx_http_request_t *r,
     ngx_http_complex_value_t *cv, ngx_str_t *word);
+static ngx_int_t ngx_http_usher_link_decode(ngx_http_request_t *r,
+    ngx_str_t *text);
 static u_char *ngx_http_usher_link_language(ngx_http_request_t *r, u_char *p,
     ngx_str_t *word);
 static void ngx_http_usher_link_best(ngx_str_t *field, ngx_str_t *best);
@@ -41,6 +43,9 @@ static ngx_uint_t ngx_http_usher_link_speaks(ngx_str_t *list,
     ngx_str_t *language);
 static ngx_uint_t ngx_http_usher_link_share(ngx_http_request_t *r,
     ngx_http_usher_link_t *link, ngx_uint_t sum);
+static ngx_uint_t ngx_http_usher_link_line(ngx_str_t *args);
+static void ngx_http_usher_link_reason(ngx_http_usher_click_t *click,
+    ngx_uint_t reason);
 static ngx_uint_t ngx_http_usher_link_loops(ngx_str_t *location,
     ngx_str_t *host);
 static void ngx_http_usher_link_values(ngx_http_request_t *r,
@@ -90,7 +95,40 @@ ngx_http_usher_link_client(ngx_http_request_t *r,
         {
             ngx_str_null(&click->subs[i]);
         }
+
+        if (ngx_http_usher_link_decode(r, &click->subs[i]) != NGX_OK) {
+            return NGX_ERROR;
+        }
     }
+
+    return NGX_OK;
+}
+
+
+/* An argument as it is meant: where it goes it is encoded again. */
+
+static ngx_int_t
+ngx_http_usher_link_decode(ngx_http_request_t *r, ngx_str_t *text)
+{
+    u_char  *src, *dst;
+
+    if (text->len == 0 || ngx_strlchr(text->data, text->data + text->len, '%')
+                          == NULL)
+    {
+        return NGX_OK;
+    }
+
+    dst = ngx_pnalloc(r->pool, text->len);
+    if (dst == NULL) {
+        return NGX_ERROR;
+    }
+
+    src = text->data;
+    text->data = dst;
+
+    ngx_unescape_uri(&dst, &src, text->len, 0);
+
+    text->len = dst - text->data;
 
     return NGX_OK;
 }
@@ -503,7 +541,9 @@ ngx_http_usher_link_location(ngx_http_request_t *r,
 
     ngx_str_null(&args);
 
-    if (click->link != NULL && click->link->query) {
+    if (click->link != NULL && click->link->query
+        && ngx_http_usher_link_line(&r->args))
+    {
         args = r->args;
     }
 
@@ -515,7 +555,7 @@ ngx_http_usher_link_location(ngx_http_request_t *r,
     if (size > NGX_HTTP_USHER_LOCATION
         || args.len > NGX_HTTP_USHER_LOCATION - size)
     {
-        click->reason = USHER_CLICK_TOO_LONG;
+        ngx_http_usher_link_reason(click, USHER_CLICK_TOO_LONG);
         return NGX_DECLINED;
     }
 
@@ -534,7 +574,7 @@ ngx_http_usher_link_location(ngx_http_request_t *r,
     location->len = end - p;
 
     if (ngx_http_usher_link_loops(location, &click->host)) {
-        click->reason = USHER_CLICK_LOOP;
+        ngx_http_usher_link_reason(click, USHER_CLICK_LOOP);
         return NGX_DECLINED;
     }
 
@@ -556,6 +596,34 @@ ngx_http_usher_link_location(ngx_http_request_t *r,
     location->len += 1 + args.len;
 
     return NGX_OK;
+}
+
+
+/* Whether it may stand in a header: "set" may have put what it likes there. */
+
+static ngx_uint_t
+ngx_http_usher_link_line(ngx_str_t *args)
+{
+    size_t  i;
+
+    for (i = 0; i < args->len; i++) {
+        if (args->data[i] <= ' ' || args->data[i] == 0x7f) {
+            return 0;
+        }
+    }
+
+    return 1;
+}
+
+
+/* Of two the lower one, as usher_click.h has it. */
+
+static void
+ngx_http_usher_link_reason(ngx_http_usher_click_t *click, ngx_uint_t reason)
+{
+    if (click->reason == USHER_CLICK_VALID || reason < click->reason) {
+        click->reason = reason;
+    }
 }
 
 
