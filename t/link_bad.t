@@ -42,11 +42,14 @@ $t->sql("insert into usher.link (org_id, host, slug, url, fallback_url, "
     . "('ring', 'http://localhost', 'http://localhost/ring', false), "
     . "('long', 'https://shop.example/{sub1}{sub1}{sub1}', null, true)) v");
 
+# a checkout may be where the server's user must not read
+
+$t->write_file('bots.list', $t->slurp($t->top . '/conf/bots.list'));
 $t->nginx(<<'CONF');
     usher_zone 4m;
     usher_redis %%REDIS%%;
     usher_journal %%DIR%%/journal size=16m segment=1m;
-    usher_bots file=%%TOP%%/conf/bots.list;
+    usher_bots file=%%DIR%%/../bots.list;
     large_client_header_buffers 4 32k;
 
     server {

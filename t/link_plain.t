@@ -42,10 +42,13 @@ link_add(slug => 'named', program => 'shop', campaign => 'spring',
     url => 'https://shop.example/{campaign}/{program}/{network}/{product}');
 link_add(slug => 'amazon', url => 'https://shop.example/', plain => 'true');
 
+# a checkout may be where the server's user must not read
+
+$t->write_file('bots.list', $t->slurp($t->top . '/conf/bots.list'));
 $t->nginx(<<'CONF');
     usher_zone 4m;
     usher_redis %%REDIS%%;
-    usher_bots file=%%TOP%%/conf/bots.list;
+    usher_bots file=%%DIR%%/../bots.list;
     usher_journal %%DIR%%/journal size=16m segment=1m;
 
     server {
