@@ -115,8 +115,6 @@ create table usher.link (
     campaign_id      bigint,
     partner_id       bigint,
     expires_at       timestamptz,
-    cap              bigint check (cap > 0),
-    cap_period       text check (cap_period in ('hour', 'day', 'total')),
     overflow_url     text check (usher.target_ok(overflow_url)),
     disabled_at      timestamptz,
     created_at       timestamptz not null default now(),
@@ -133,7 +131,6 @@ create table usher.link (
         references usher.program_partner (program_id, partner_id),
     constraint link_of check (program_id is not null
                               or (product_id is null and partner_id is null)),
-    constraint link_cap check ((cap is null) = (cap_period is null)),
     constraint link_size check (
         octet_length(url) + coalesce(octet_length(fallback_url), 0)
         + coalesce(octet_length(overflow_url), 0)
@@ -172,11 +169,8 @@ comment on column usher.link.utm is
 comment on column usher.link.referrer_policy is 'Referrer-Policy of the answer';
 comment on column usher.link.expires_at is
     'When it ends: then it leads to overflow_url, or falls back';
-comment on column usher.link.cap is
-    'Clicks that count, at most, in cap_period; more of them overflow';
-comment on column usher.link.cap_period is 'hour and day of UTC, or total';
 comment on column usher.link.overflow_url is
-    'Where it leads when it has ended or is over its cap';
+    'Where it leads when it has ended';
 comment on column usher.link.disabled_at is
     'When it was disabled: it is as if it were not there; null: enabled';
 comment on column usher.link.created_at is 'When it was made';
@@ -194,7 +188,6 @@ comment on constraint link_partner on usher.link is
     'A partner who takes part in that program';
 comment on constraint link_of on usher.link is
     'Product and partner are of a program';
-comment on constraint link_cap on usher.link is 'A cap has a period';
 comment on constraint link_size on usher.link is
     'The record fits the edge''s zone';
 
