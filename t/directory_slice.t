@@ -24,7 +24,12 @@ my $redis = Redis->new(sock => "$t->{dir}/redis.sock", encoding => undef);
 
 sub records { $redis->keys('usher:d:key:*') }
 
-sub active { scalar grep { /"active"/ } map { $redis->get($_) } records() }
+# a rebuild takes records away between the two questions
+
+sub active {
+    return scalar grep { /"active"/ } grep { defined }
+           map { $redis->get($_) } records();
+}
 
 sub number { ($redis->get('usher:d:nonce') =~ /^(\w+) (\d+)$/)[$_[0]] }
 

@@ -37,6 +37,16 @@ sub metric {
 
 sub workers { metric(qq(redis_workers{role="stream",state="$_[0]"})) }
 
+# the id of the last event in the stream
+
+sub streamed {
+    my ($stream) = $t->redis_cli('keys', 'usher:ev:*');
+
+    return '' if !$stream;
+    return ($t->redis_cli('xinfo', 'stream', $stream)
+                =~ /^last-generated-id\n(.*)$/m)[0];
+}
+
 sub stored {
     $t->wait_for(sub { $rows == $t->sql('select count(*) from usher.request') },
                  $_[0], 30);
@@ -73,16 +83,27 @@ for my $command (qw(xinfo hset get)) {
     stored('and the row is there');
 }
 
-# what entries need, alone and where the stream is taken up again
+# what entries need, alone and where the stream is taken up again: it is gone
+# when the edge, connected anew, asks how far it is
 
 for my $command (qw(xadd multi del)) {
     my $name = uc $command;
 
+    if ($command ne 'xadd') {
+        $t->signal('flush', 'STOP');
+
+        my $before = streamed();
+
+        fetch();
+        $t->wait_for(sub { streamed() ne $before },
+                     'in the stream, in no row');
+    }
+
     $t->redis_cli('acl', 'setuser', 'edge', "-$command");
+    $t->redis_cli('flushall');
+    $t->redis_cli('client', 'kill', 'user', 'edge');
     fetch();
-    $t->signal('flush', 'STOP') if $command ne 'xadd';
-    $t->wait_for(sub { $t->redis_cli('flushall'); fetch();
-                       said("refuses $name, .*NOPERM") },
+    $t->wait_for(sub { said("refuses $name, .*NOPERM") },
                  "$name is refused: said", 30);
     $t->wait_for(sub { state_of() eq 'refused' }, 'not ready');
     $t->redis_cli('acl', 'setuser', 'edge', "+$command");
