@@ -18,7 +18,9 @@ $t->usherd(duties => 'directory', conf => { redis => {
     user => 'usherd', password_file => "$t->{dir}/password" } });
 customers($t);
 key_make($t, 'one');
-$t->wait_for(sub { record($t, key_id('one')) }, 'a record');
+$t->wait_for(sub { record($t, key_id('one'))
+                   && !$t->sql('select count(*) from usher.directory_outbox') },
+             'all records');
 
 
 sub said { scalar(() = $t->log_of('usherd') =~ /$_[0]/g) }
@@ -49,7 +51,9 @@ sub denied {
     $t->redis_cli('acl', 'setuser', 'usherd', "+$right");
     key_make($t, $right);
     $t->wait_for(sub { record($t, key_id($right))
-                       && lineage($t) =~ /^\w{16}$/ },
+                       && lineage($t) =~ /^\w{16}$/
+                       && !$t->sql('select count(*)
+                                    from usher.directory_outbox') },
                  "$right: it goes on", 20);
 }
 
