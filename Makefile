@@ -32,8 +32,9 @@ WARN       = -Wall -Wextra -Werror
 PKG        = libpq hiredis jansson inih libcrypto
 
 CFLAGS     = -std=gnu11 -D_GNU_SOURCE $(HARDEN) $(OPT) $(WARN) -Isrc/common \
-             $(shell pkg-config --cflags $(PKG))
+             $(shell pkg-config --cflags $(PKG) libcurl)
 LIBS       = $(shell pkg-config --libs $(PKG)) -lm
+CURL       = $(shell pkg-config --libs libcurl)
 LDFLAGS    = $(LDOPT)
 
 COMMON    := $(wildcard src/common/*.c)
@@ -48,14 +49,14 @@ MODULE     = ngx_http_usher_module.so
 TESTS      = $(UNIT:t/unit/%.c=$(OUT)/unit/%)
 PROGRAMS   = $(if $(DAEMON),$(OUT)/usherd) $(if $(CTL),$(OUT)/usherctl)
 OBJS       = $(patsubst %.c,$(OUT)/obj/%.o,$(COMMON) $(DAEMON) $(CTL) $(UNIT) \
-             $(FILTERS) t/tool/unseal.c)
+             $(FILTERS) t/tool/unseal.c t/tool/http.c)
 
 NGINX_CC   = --with-cc='$(CC)' --with-cc-opt='$(HARDEN) $(OPT) -Wdate-time' \
              --with-ld-opt='$(LDOPT) -fPIC'
 
 
 all: $(if $(wildcard src/edge/*.c),$(OUT)/$(MODULE)) $(PROGRAMS) $(TESTS) \
-     $(FILTERS:t/fuzz/%.c=$(OUT)/%) $(OUT)/unseal
+     $(FILTERS:t/fuzz/%.c=$(OUT)/%) $(OUT)/unseal $(OUT)/http
 
 module: $(OUT)/$(MODULE)
 
@@ -89,7 +90,7 @@ $(LIBCOMMON): $(COMMON:%.c=$(OUT)/obj/%.o)
 	$(AR) rcs $@ $^
 
 $(OUT)/usherd: $(DAEMON:%.c=$(OUT)/obj/%.o) $(LIBCOMMON)
-	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS) $(CURL)
 
 $(OUT)/usherctl: $(CTL:%.c=$(OUT)/obj/%.o) $(LIBCOMMON)
 	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
@@ -103,6 +104,9 @@ $(FILTERS:t/fuzz/%.c=$(OUT)/%): $(OUT)/%: $(OUT)/obj/t/fuzz/%.o $(LIBCOMMON)
 
 $(OUT)/unseal: $(OUT)/obj/t/tool/unseal.o $(LIBCOMMON)
 	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+
+$(OUT)/http: $(OUT)/obj/t/tool/http.o $(OUT)/obj/src/daemon/http.o $(LIBCOMMON)
+	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS) $(CURL)
 
 -include $(OBJS:.o=.d)
 
