@@ -116,6 +116,8 @@ create table usher.link (
     partner_id       bigint,
     expires_at       timestamptz,
     overflow_url     text check (usher.target_ok(overflow_url)),
+    dead             text not null default 'list'
+                     check (dead in ('list', 'fallback', 'ignore')),
     disabled_at      timestamptz,
     created_at       timestamptz not null default now(),
     constraint link_key unique (host, slug),
@@ -171,6 +173,9 @@ comment on column usher.link.expires_at is
     'When it ends: then it leads to overflow_url, or falls back';
 comment on column usher.link.overflow_url is
     'Where it leads when it has ended';
+comment on column usher.link.dead is
+    'What becomes of a target that is dead: list: it is listed; fallback: '
+    'nobody is sent there any more; ignore: its targets are not asked';
 comment on column usher.link.disabled_at is
     'When it was disabled: it is as if it were not there; null: enabled';
 comment on column usher.link.created_at is 'When it was made';
@@ -616,6 +621,27 @@ comment on function usher.target_record(usher.link_target, text) is
     'A target as it stands in the record of its link';
 
 
+-- What is asked and found of targets is in 022_health.sql.
+
+create function usher.dead_targets(l usher.link)
+returns integer
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return (select bit_or(case u.target when -2 then 1 << 17
+                                        else 1 << u.target::integer end)
+            from usher.link_urls(l) u
+            join usher.health h on h.digest = u.digest
+            where h.dead_at is not null and u.target <> -1);
+end
+$$;
+
+comment on function usher.dead_targets(usher.link) is
+    'Bits of the dead targets of a link: 0 its own URL, 1 to 16 those of these '
+    'numbers, 17 its overflow; null: none is dead';
+
+
 create function usher.link_records(ids text[])
 returns table (id text, record jsonb)
 language sql stable
@@ -637,6 +663,8 @@ as $$
                'exp', case when l.expires_at < 'infinity'
                            then greatest(1, floor(extract(epoch
                                 from l.expires_at)))::bigint end,
+               'dead', case when l.dead = 'fallback'
+                            then usher.dead_targets(l) end,
                'targets', (select jsonb_agg(usher.target_record(t, l.utm)
                                             order by t.step, t.number)
                            from usher.link_target t

@@ -43,13 +43,17 @@ grant execute on function
     usher.keep_parts(),
     usher.keep_fold(),
     usher.keep_due(),
-    usher.keep_prune()
+    usher.keep_prune(),
+    usher.health_collect(integer),
+    usher.health_due(integer),
+    usher.health_seen(text, integer, text)
     to usher_daemon;
 
 -- Reports: everything but keys, what is personal, and the machinery.
 
 grant select on usher.request, usher.click, usher.click_reason,
-    usher.domain, usher.link, usher.link_target, usher.hook, usher.hook_key,
+    usher.domain, usher.link, usher.link_target, usher.health,
+    usher.health_target, usher.hook, usher.hook_key,
     usher.usage_delta, usher.usage, usher.usage_close, usher.usage_total,
     usher.journal, usher.journal_gap, usher.quarantine, usher.org,
     usher.plan, usher.plan_policy, usher.subscription,

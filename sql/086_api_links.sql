@@ -332,7 +332,7 @@ as $$
                      where c.id = l.campaign_id),
         'partner', (select p.name from usher.partner p
                     where p.id = l.partner_id),
-        'expires', l.expires_at,
+        'expires', l.expires_at, 'dead', l.dead,
         'state', case when l.disabled_at is not null then 'disabled'
                       when l.expires_at <= now() then 'expired'
                       else 'enabled' end,
@@ -477,6 +477,20 @@ comment on function usher.link_arguments_ok(text, text, text, integer, text)
     is 'Raises unless a link may have these; null is not looked at';
 
 
+create function usher.link_dead_ok(dead text)
+returns void
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+    select usher.text_ok('dead', dead, '^(list|fallback|ignore)$',
+        'Targets that are dead are listed, or left out (fallback); of some '
+        'nobody asks whether they are (ignore).')
+$$;
+
+comment on function usher.link_dead_ok(text) is
+    'Raises unless this can become of dead targets';
+
+
 create function api.link_add(host text, url text, slug text default null,
     title text default '', fallback text default '',
     overflow text default '', expires timestamptz default null,
@@ -484,7 +498,8 @@ create function api.link_add(host text, url text, slug text default null,
     plain boolean default false, status integer default 302,
     referrer_policy text default 'no-referrer-when-downgrade',
     program text default null, product text default null,
-    campaign text default null, partner text default null)
+    campaign text default null, partner text default null,
+    dead text default 'list')
 returns jsonb
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
@@ -505,16 +520,17 @@ begin
     perform usher.url_ok('url', url);
     perform usher.link_arguments_ok(fallback, overflow, utm, status,
                                     referrer_policy);
+    perform usher.link_dead_ok(dead);
 
     insert into usher.link as l (host, slug, title, url, fallback_url,
         overflow_url, expires_at, pass_query, utm, plain, status,
         referrer_policy, org_id, program_id, product_id, campaign_id,
-        partner_id)
+        partner_id, dead)
     values (d.host, name, link_add.title, link_add.url, nullif(fallback, ''),
             nullif(overflow, ''), expires, query, nullif(link_add.utm, ''),
             link_add.plain, link_add.status, link_add.referrer_policy,
             d.org_id, o.program_id, o.product_id, o.campaign_id,
-            o.partner_id)
+            o.partner_id, link_add.dead)
     returning l.* into made;
 
     perform usher.note('link_add', d.org_id, jsonb_build_object(
@@ -535,7 +551,7 @@ $$;
 
 comment on function api.link_add(text, text, text, text, text, text,
     timestamptz, boolean, text, boolean, integer, text, text, text, text,
-    text) is
+    text, text) is
 'Adds a link: https://<host>/.../<slug> leads to a URL.
 host: host of the link, see domain add
 url: where it leads; macros as {click_id} are expanded
@@ -552,7 +568,8 @@ referrer_policy: Referrer-Policy of the redirect
 program: program that pays, or is paid for, what comes of it
 product: product of the program
 campaign: campaign it belongs to
-partner: partner who is paid for it; program is one of our own';
+partner: partner who is paid for it; program is one of our own
+dead: a dead target: list it, fallback: send nobody there, ignore: do not ask';
 
 
 create function api.link_show(host text, slug text)
@@ -602,7 +619,7 @@ create function api.link_update(host text, slug text, url text default null,
     overflow text default null, expires timestamptz default null,
     query boolean default null, utm text default null,
     plain boolean default null, status integer default null,
-    referrer_policy text default null)
+    referrer_policy text default null, dead text default null)
 returns jsonb
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
@@ -618,6 +635,7 @@ begin
     perform usher.title_ok(coalesce(title, ''));
     perform usher.link_arguments_ok(fallback, overflow, utm, status,
                                     referrer_policy);
+    perform usher.link_dead_ok(coalesce(dead, 'list'));
 
     update usher.link u
     set url = coalesce(link_update.url, u.url),
@@ -629,6 +647,7 @@ begin
         utm = nullif(coalesce(link_update.utm, u.utm), ''),
         plain = coalesce(link_update.plain, u.plain),
         status = coalesce(link_update.status, u.status),
+        dead = coalesce(link_update.dead, u.dead),
         referrer_policy = coalesce(link_update.referrer_policy,
                                    u.referrer_policy)
     where u.id = l.id
@@ -639,7 +658,8 @@ begin
         jsonb_build_object('host', l.host, 'slug', l.slug, 'url', url,
             'title', title, 'fallback', fallback, 'overflow', overflow,
             'expires', expires, 'query', query, 'utm', utm, 'plain', plain,
-            'status', status, 'referrer_policy', referrer_policy));
+            'status', status, 'referrer_policy', referrer_policy,
+            'dead', dead));
 
     return usher.link_json(l);
 
@@ -652,7 +672,7 @@ end
 $$;
 
 comment on function api.link_update(text, text, text, text, text, text,
-    timestamptz, boolean, text, boolean, integer, text) is
+    timestamptz, boolean, text, boolean, integer, text, text) is
 'Changes a link.  What is not given stays as it was.
 host: host of the link
 slug: slug of the link
@@ -665,7 +685,8 @@ query: whether the query of a click is added to the URL
 utm: parameters that are added to the URL; empty: none
 plain: true for programs that forbid cloaking
 status: of the redirect: 302, 301, 307 or 308
-referrer_policy: Referrer-Policy of the redirect';
+referrer_policy: Referrer-Policy of the redirect
+dead: a dead target: list it, fallback: send nobody there, ignore: do not ask';
 
 
 create function usher.link_switch(function text, host text, slug text,

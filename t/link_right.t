@@ -38,6 +38,8 @@ my %call = (
     link_show        => [ $a, $read ],
     link_update      => [ "$a title=x", $change ],
     link_disable     => [ $a, $change ],
+    link_health      => [ 'org=acme', $read ],
+    link_check       => [ $a, $change ],
     link_enable      => [ $a, $change ],
     link_target_set  => [ "$a target=de url=https://x.example/", $change ],
     link_target_drop => [ "$a target=spare", $change ],
@@ -79,7 +81,11 @@ for my $function (sort keys %call) {
        '... as if that were not there');
 }
 
-is(state_of('owner', 'domain_list', ''), 'US403', 'domain list of all orgs');
+is(state_of('owner', $_, ''), 'US403', "$_ of all orgs")
+    for qw(domain_list link_health);
+is(state_of('owner', 'link_health', 'host=go.beta.example'), 'US403',
+   'nor of a host of another');
+is(state_of('', 'link_health', 'org=acme state=ill'), 'US400', 'no such state');
 is(state_of('', 'domain_drop', 'host=go.acme.example'), 'US409',
    'a host with links stays');
 is(state_of('', 'domain_add', 'org=beta host=GO.acme.example'), 'US409',
@@ -95,7 +101,7 @@ is(state_of('', 'link_add', 'host=go.acme.example url=https://x.example '
 is(state_of('', 'link_add', 'host=go.acme.example url=https://x.example '
             . "$_->[0]=$_->[1]"), 'US400', "no $_->[0] $_->[1]")
     for [ status => 303 ], [ utm => 'a=b' ], [ referrer_policy => 'none' ],
-        [ fallback => 'ftp://x' ], [ overflow => 'x' ];
+        [ fallback => 'ftp://x' ], [ overflow => 'x' ], [ dead => 'alive' ];
 is(state_of('', 'link_target_set', "$a target=x url=https://x.example $_->[0]="
             . $_->[1]), 'US400', "no $_->[0] $_->[1]")
     for [ country => 'DEU' ], [ language => 'DE' ], [ referrer => 'x' ],

@@ -31,13 +31,15 @@ sub wrong {
 my ($code, $said) = test("; comment\n[usherd]\nduties = flush, keep\n"
     . "batch_bytes = 8m\nmetrics = 127.0.0.1:9100\nlog = stderr\n"
     . "[postgres]\nconninfo = host=/tmp dbname=usher\n"
-    . "[redis]\naddress = unix:/run/redis.sock\n");
+    . "[redis]\naddress = unix:/run/redis.sock\n"
+    . "[health]\nenabled = no\nallow_private = yes\n");
 is($code, 0, 'a good one') or diag($said);
 
 wrong("[usherd]\nduty = flush\n", 2, 'unknown key "duty"');
 wrong("\n[ushred]\nduties = flush\n", 3, 'unknown section \[ushred\]');
 wrong("[usherd]\nduties = flush,sweep\n", 2, 'unknown duty "sweep"');
 wrong("[usherd]\nduties =\n", 2, 'no duty');
+wrong("[health]\nenabled = 1\n", 2, 'yes or no is needed');
 wrong("[usherd]\nbatch_rows = 0\n", 2, 'a number from 1');
 wrong("[usherd]\nbatch_rows = -5\n", 2, 'a number from 1');
 wrong("[usherd]\nbatch_rows = 99999999999999999999999\n", 2, 'a number');

@@ -72,20 +72,40 @@ is((split ' ', http('-p', $_->[0], "http://127.0.0.1:$port/", @$_[1 .. @$_ - 1]
 is((split ' ', http('-p', '-H', $_, 'GET', "http://127.0.0.1:$port/"))[0],
    'request', 'no header') for "X: y\r\nZ: z", 'X';
 
-# a public address needs no flag: one on the loopback of a namespace
+# a public address needs no flag: one on the loopback of a namespace, with a
+# server of its own
 
 SKIP: {
-    my @in = ('unshare', $> ? '-rn' : '-n', 'sh', '-c');
-
     my $up = 'ip link set lo up && ip addr add 192.0.3.1/32 dev lo && '
         . 'ip addr add 203.0.113.1/32 dev lo';
+    my @in = ('unshare', $> ? '-rn' : '-n', 'sh', '-c');
 
     skip 'no network namespaces here', 1 if system(@in, "($up) 2>&-") != 0;
 
-    open my $fh, '-|', @in, "$up; for a in 192.0.3.1 203.0.113.1; do "
-        . "$t->{build}/http GET http://\$a:1/; done" or die "unshare: $!\n";
-    is(join(' ', map { /^(\w+) 0 0 \S/ ? $1 : () } <$fh>), 'connect address',
-       'a public one is connected to, one of documentation is not');
+    $t->write_file('server.pl', <<'SERVER');
+        use IO::Socket::INET;
+        my $listen = IO::Socket::INET->new(LocalPort => 8080, Listen => 5);
+        print "listens\n";
+        close STDOUT;
+        alarm 60;
+        while (my $s = $listen->accept) {
+            sysread $s, my $request, 4096;
+            syswrite $s, "HTTP/1.1 204 No Content\r\n\r\n";
+        }
+SERVER
+    $t->write_file('inside.sh', <<"INSIDE");
+        $up
+        perl $t->{dir}/server.pl > $t->{dir}/server.log & pid=\$!
+        until grep -q listens $t->{dir}/server.log; do sleep 0.1; done
+        for a in 192.0.3.1 203.0.113.1; do
+            $t->{build}/http GET http://\$a:8080/
+        done
+        kill \$pid
+INSIDE
+
+    open my $fh, '-|', @in, "sh $t->{dir}/inside.sh" or die "unshare: $!\n";
+    is(join(' ', map { /^(\w* \d+) / ? $1 : () } <$fh>), ' 204 address 0',
+       'a public one is asked, one of documentation is not');
 }
 
 # nothing leads elsewhere

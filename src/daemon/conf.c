@@ -24,6 +24,7 @@ typedef enum {
     USHERD_CONF_ADDRESS,
     USHERD_CONF_NUMBER,
     USHERD_CONF_SIZE,
+    USHERD_CONF_SWITCH,
     USHERD_CONF_DUTIES
 } usherd_conf_type_e;
 
@@ -49,6 +50,8 @@ static int usherd_conf_value(void *data, const char *section,
 static int usherd_conf_set(usherd_conf_ctx_t *ctx,
     const usherd_conf_key_t *key, const char *value);
 static int usherd_conf_number(usherd_conf_ctx_t *ctx,
+    const usherd_conf_key_t *key, const char *value);
+static int usherd_conf_switch(usherd_conf_ctx_t *ctx,
     const usherd_conf_key_t *key, const char *value);
 static int usherd_conf_duties(usherd_conf_ctx_t *ctx, const char *value);
 static int usherd_conf_address(usherd_conf_ctx_t *ctx,
@@ -92,6 +95,11 @@ static const usherd_conf_key_t  usherd_conf_keys[] = {
     { "usherd", "lease_s", USHERD_CONF_NUMBER,
       usherd_conf_at(lease_s), 2, 3600 },
 
+    { "health", "enabled", USHERD_CONF_SWITCH,
+      usherd_conf_at(health_enabled), 0, 0 },
+    { "health", "allow_private", USHERD_CONF_SWITCH,
+      usherd_conf_at(health_private), 0, 0 },
+
     { NULL, NULL, USHERD_CONF_TEXT, 0, 0, 0 }
 };
 
@@ -116,6 +124,7 @@ usherd_conf_read(usherd_conf_t *conf, const char *file)
     conf->batch_bytes = 64 * 1024 * 1024;
     conf->batch_age_ms = 200;
     conf->lease_s = 10;
+    conf->health_enabled = 1;
 
     ctx.conf = conf;
 
@@ -132,6 +141,10 @@ usherd_conf_read(usherd_conf_t *conf, const char *file)
                 ctx.reason[0] ? ctx.reason : "neither a section, a key nor "
                                              "a comment");
         return USHERD_ERROR;
+    }
+
+    if (!conf->health_enabled) {
+        conf->duties &= ~(1u << USHERD_DUTY_health);
     }
 
     if (conf->redis_user != NULL && conf->redis_password_file == NULL) {
@@ -175,7 +188,7 @@ usherd_conf_value(void *data, const char *section, const char *name,
 
     } else {
         snprintf(reason, sizeof(reason), "unknown section [%.64s]: there are "
-                 "[postgres], [redis] and [usherd]", section);
+                 "[postgres], [redis], [usherd] and [health]", section);
     }
 
     /* inih goes on after an error and returns the line of the first */
@@ -199,6 +212,9 @@ usherd_conf_set(usherd_conf_ctx_t *ctx, const usherd_conf_key_t *key,
     case USHERD_CONF_NUMBER:
     case USHERD_CONF_SIZE:
         return usherd_conf_number(ctx, key, value);
+
+    case USHERD_CONF_SWITCH:
+        return usherd_conf_switch(ctx, key, value);
 
     case USHERD_CONF_DUTIES:
         return usherd_conf_duties(ctx, value);
@@ -267,6 +283,30 @@ usherd_conf_number(usherd_conf_ctx_t *ctx, const usherd_conf_key_t *key,
     }
 
     *(uint64_t *) (void *) ((char *) ctx->conf + key->offset) = n * unit;
+
+    return 1;
+}
+
+
+static int
+usherd_conf_switch(usherd_conf_ctx_t *ctx, const usherd_conf_key_t *key,
+    const char *value)
+{
+    int  on;
+
+    on = strcmp(value, "yes") == 0;
+
+    if (!on && strcmp(value, "no") != 0) {
+        if (ctx->reason[0] == '\0') {
+            snprintf(ctx->reason, sizeof(ctx->reason), "invalid value "
+                     "\"%.64s\" of \"%s\": yes or no is needed", value,
+                     key->name);
+        }
+
+        return 0;
+    }
+
+    *(uint64_t *) (void *) ((char *) ctx->conf + key->offset) = on;
 
     return 1;
 }

@@ -280,7 +280,8 @@ usherd_metrics_series(usherd_text_t *text, const char *name,
     uint64_t           value;
     const char        *total;
     usherd_process_t  *p;
-    static const char  *duties[] = { "flush_", "directory_", "keep_" };
+    static const char  *duties[] = { "flush_", "directory_", "keep_",
+                                     "health_" };
 
     total = strcmp(type, "counter") == 0 ? "_total" : "";
 
@@ -319,12 +320,14 @@ usherd_metrics_series(usherd_text_t *text, const char *name,
 }
 
 
-/* Keep has no Redis. */
+/* Keep and health have no Redis. */
 
 static int
 usherd_metrics_without(usherd_process_t *p, const char *name)
 {
-    return strncmp(p->name, "keep", 4) == 0 && strncmp(name, "redis_", 6) == 0;
+    return (strncmp(p->name, "keep", 4) == 0
+            || strncmp(p->name, "health", 6) == 0)
+           && strncmp(name, "redis_", 6) == 0;
 }
 
 

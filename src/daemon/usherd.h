@@ -10,7 +10,7 @@
  * supervisor, which serves it as metrics.
  *
  * pg.c is the only file that calls PQ*, redis.c the only one that calls
- * redis*.
+ * redis*, http.c the only one that calls curl_*.
  */
 
 
@@ -36,7 +36,8 @@ typedef struct usherd_conf_s  usherd_conf_t;
 #define USHERD_DUTIES(_)                                                      \
     _(flush)                                                                  \
     _(directory)                                                              \
-    _(keep)
+    _(keep)                                                                   \
+    _(health)
 
 typedef enum {
 #define _(name)  USHERD_DUTY_##name,
@@ -76,6 +77,9 @@ struct usherd_conf_s {
     uint64_t     batch_age_ms;        /* ... and waits this long for more */
     uint64_t     lease_s;             /* seconds until a dead owner's lease */
                                       /* may be taken by others */
+
+    uint64_t     health_enabled;      /* 0: targets of links are not asked */
+    uint64_t     health_private;      /* 1: nor need they be public */
 
     /* not from the file: */
 
@@ -140,6 +144,8 @@ void usherd_log(int level, const char *fmt, ...)
     _(directory_missing, "Records that were missing in Redis.")               \
     _(keep_runs, "Runs of keep's functions.")                                 \
     _(keep_errors, "Failed runs of keep's functions.")                        \
+    _(health_requests, "HTTP requests to targets of links.")                  \
+    _(health_deaths, "Targets of links that were found dead.")                \
     _(redis_errors, "Error replies of Redis.")                                \
     _(redis_connects, "Connections made to Redis.")                           \
     _(postgres_connects, "Connections made to PostgreSQL.")
@@ -155,6 +161,7 @@ void usherd_log(int level, const char *fmt, ...)
     _(flush_backlog, "1: the last read filled a whole batch.")                \
     _(directory_lag_ms, "Age of what may not be in Redis yet, msec.")         \
     _(directory_writer, "1: holds the directory's lease.")                    \
+    _(health_dead, "Targets of links that are dead.")                         \
     _(redis_up, "1: connected to Redis.")                                     \
     _(postgres_up, "1: connected to PostgreSQL.")
 

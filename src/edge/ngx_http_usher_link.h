@@ -51,6 +51,7 @@ typedef struct {
     uint64_t                 org_id;
     time_t                   expires;        /* wall clock; 0: never */
     ngx_uint_t               status;         /* of the redirect */
+    uint32_t                 dead;           /* bits; see below */
     unsigned                 plain:1;
     unsigned                 query:1;        /* the click's is passed on */
 
@@ -103,6 +104,9 @@ typedef struct {
 #define NGX_HTTP_USHER_TARGET_FALLBACK  -1
 #define NGX_HTTP_USHER_TARGET_OVERFLOW  -2
 #define NGX_HTTP_USHER_TARGET_NOWHERE   -3
+
+/* Of what is dead: bit 0 the link's URL, 1 to 16 its targets, and this. */
+#define NGX_HTTP_USHER_DEAD_OVERFLOW    17
 
 /* How long the words of a click may be: bytes. */
 #define NGX_HTTP_USHER_WORD_MAX         USHER_CLICK_WORD_MAX

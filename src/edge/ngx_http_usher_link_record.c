@@ -25,6 +25,7 @@ typedef struct {
     uint64_t    id;
     uint64_t    org_id;
     int64_t     expires;
+    uint32_t    dead;
     uint16_t    status;
     uint8_t     flags;
     uint8_t     ntargets;
@@ -157,7 +158,7 @@ ngx_http_usher_link_pack(json_t *root, u_char *buf, size_t *len)
     size_t                         i, n;
     u_char                        *numbers, *text, *end;
     json_t                        *targets;
-    uint64_t                       status, expires;
+    uint64_t                       status, expires, dead;
     const char                    *reason;
     ngx_http_usher_packed_link_t   link;
 
@@ -175,9 +176,11 @@ ngx_http_usher_link_pack(json_t *root, u_char *buf, size_t *len)
            != NGX_OK
         || ngx_http_usher_record_optional(root, "exp", INT64_MAX, &expires)
            != NGX_OK
+        || ngx_http_usher_record_optional(root, "dead", UINT32_MAX, &dead)
+           != NGX_OK
         || json_object_get(root, "url") == NULL)
     {
-        return "its id, org_id, status, exp or url are wrong";
+        return "its id, org_id, status, exp, dead or url are wrong";
     }
 
     if ((targets != NULL && !json_is_array(targets))
@@ -188,6 +191,7 @@ ngx_http_usher_link_pack(json_t *root, u_char *buf, size_t *len)
 
     link.status = (uint16_t) status;
     link.expires = (int64_t) expires;
+    link.dead = (uint32_t) dead;
     link.ntargets = (uint8_t) n;
 
     if (json_object_get(root, "plain") != NULL) {
@@ -344,6 +348,7 @@ ngx_http_usher_link_unpack(u_char *buf, size_t len,
     link->org_id = packed.org_id;
     link->expires = (time_t) packed.expires;
     link->status = packed.status;
+    link->dead = packed.dead;
     link->plain = (packed.flags & NGX_HTTP_USHER_LINK_PLAIN) != 0;
     link->query = (packed.flags & NGX_HTTP_USHER_LINK_QUERY) != 0;
     link->ntargets = packed.ntargets;

@@ -10,6 +10,10 @@
  * are always the same number.  It is not kept.
  *
  * A visitor of whom something is not known meets no condition on it.
+ *
+ * Who would be sent to a dead target is sent to another of its step, then to
+ * those of the next, to the link's own URL, and at last to the fallback; the
+ * visitors of those that live stay where they are.
  */
 
 
@@ -36,13 +40,21 @@ static u_char *ngx_http_usher_link_referrer(ngx_http_request_t *r, u_char *p,
     ngx_str_t *host);
 static ngx_str_t *ngx_http_usher_link_header(ngx_http_request_t *r,
     ngx_str_t *name);
+static ngx_http_usher_target_t *ngx_http_usher_link_split(
+    ngx_http_request_t *r, ngx_http_usher_click_t *click,
+    ngx_http_usher_target_t **held, ngx_uint_t n);
+static void ngx_http_usher_link_send_to(ngx_http_usher_click_t *click,
+    ngx_int_t target, ngx_str_t *url);
+static ngx_uint_t ngx_http_usher_link_dead(ngx_http_usher_link_t *link,
+    ngx_int_t target);
 static ngx_uint_t ngx_http_usher_link_holds(ngx_http_usher_target_t *t,
     ngx_http_usher_click_t *click, time_t now);
 static ngx_uint_t ngx_http_usher_link_in(ngx_str_t *list, ngx_str_t *word);
 static ngx_uint_t ngx_http_usher_link_speaks(ngx_str_t *list,
     ngx_str_t *language);
-static ngx_uint_t ngx_http_usher_link_share(ngx_http_request_t *r,
-    ngx_http_usher_link_t *link, ngx_uint_t sum);
+static ngx_http_usher_target_t *ngx_http_usher_link_share(
+    ngx_http_request_t *r, ngx_http_usher_link_t *link,
+    ngx_http_usher_target_t **held, ngx_uint_t n, ngx_uint_t again);
 static ngx_uint_t ngx_http_usher_link_line(ngx_str_t *args);
 static void ngx_http_usher_link_reason(ngx_http_usher_click_t *click,
     ngx_uint_t reason);
@@ -331,7 +343,7 @@ ngx_http_usher_link_choose(ngx_http_request_t *r,
     ngx_http_usher_click_t *click)
 {
     time_t                    now;
-    ngx_uint_t                i, n, step, sum, share;
+    ngx_uint_t                i, n, next;
     ngx_http_usher_link_t    *link;
     ngx_http_usher_target_t  *t, *held[NGX_HTTP_USHER_TARGETS];
 
@@ -355,49 +367,110 @@ ngx_http_usher_link_choose(ngx_http_request_t *r,
 
     if (link->expires != 0 && link->expires <= now) {
         click->reason = USHER_CLICK_EXPIRED;
-        click->target = NGX_HTTP_USHER_TARGET_OVERFLOW;
-        click->url = link->overflow;
-
-        if (click->url.len == 0) {
-            ngx_http_usher_link_fall_back(click);
-        }
-
+        ngx_http_usher_link_send_to(click, NGX_HTTP_USHER_TARGET_OVERFLOW,
+                                    &link->overflow);
         return;
     }
 
-    n = 0;
-    step = 0;
-    sum = 0;
+    for (i = 0; i < link->ntargets; i = next) {
 
-    for (i = 0; i < link->ntargets; i++) {
-        t = &link->targets[i];
+        n = 0;
 
-        if (n > 0 && t->step != step) {
-            break;
+        for (next = i; next < link->ntargets; next++) {
+            t = &link->targets[next];
+
+            if (t->step != link->targets[i].step) {
+                break;
+            }
+
+            if (ngx_http_usher_link_holds(t, click, now)) {
+                held[n++] = t;
+            }
         }
 
-        if (ngx_http_usher_link_holds(t, click, now)) {
-            held[n++] = t;
-            step = t->step;
-            sum += t->weight;
+        t = ngx_http_usher_link_split(r, click, held, n);
+
+        if (t != NULL) {
+            click->target = (ngx_int_t) t->number;
+            click->url = t->url;
+            return;
         }
     }
 
-    click->target = NGX_HTTP_USHER_TARGET_URL;
-    click->url = link->url;
+    ngx_http_usher_link_send_to(click, NGX_HTTP_USHER_TARGET_URL, &link->url);
+}
+
+
+/* Of targets that hold one, by weight; NULL: there is none that lives. */
+
+static ngx_http_usher_target_t *
+ngx_http_usher_link_split(ngx_http_request_t *r,
+    ngx_http_usher_click_t *click, ngx_http_usher_target_t **held,
+    ngx_uint_t n)
+{
+    ngx_uint_t                i, alive;
+    ngx_http_usher_target_t  *t;
 
     if (n == 0) {
-        return;
+        return NULL;
     }
 
-    share = (n > 1) ? ngx_http_usher_link_share(r, link, sum) : 0;
+    t = ngx_http_usher_link_share(r, click->link, held, n, 0);
 
-    for (i = 0; share >= held[i]->weight; i++) {
-        share -= held[i]->weight;
+    if (!ngx_http_usher_link_dead(click->link, (ngx_int_t) t->number)) {
+        return t;
     }
 
-    click->target = (ngx_int_t) held[i]->number;
-    click->url = held[i]->url;
+    /* its visitors are shared out among those that live */
+
+    ngx_http_usher_link_reason(click, USHER_CLICK_DEAD);
+
+    for (i = 0, alive = 0; i < n; i++) {
+        if (!ngx_http_usher_link_dead(click->link,
+                                      (ngx_int_t) held[i]->number))
+        {
+            held[alive++] = held[i];
+        }
+    }
+
+    return alive ? ngx_http_usher_link_share(r, click->link, held, alive, 1)
+                 : NULL;
+}
+
+
+/* One of the link's own; if it is dead, or is none, where that falls back. */
+
+static void
+ngx_http_usher_link_send_to(ngx_http_usher_click_t *click, ngx_int_t target,
+    ngx_str_t *url)
+{
+    click->target = target;
+    click->url = *url;
+
+    if (ngx_http_usher_link_dead(click->link, target)) {
+        ngx_http_usher_link_reason(click, USHER_CLICK_DEAD);
+
+        /* where there is no other, perhaps it lives after all */
+
+        if (click->link->fallback.len) {
+            click->url.len = 0;
+        }
+    }
+
+    if (click->url.len == 0) {
+        ngx_http_usher_link_fall_back(click);
+    }
+}
+
+
+static ngx_uint_t
+ngx_http_usher_link_dead(ngx_http_usher_link_t *link, ngx_int_t target)
+{
+    if (target == NGX_HTTP_USHER_TARGET_OVERFLOW) {
+        target = NGX_HTTP_USHER_DEAD_OVERFLOW;
+    }
+
+    return (link->dead >> target) & 1;
 }
 
 
@@ -495,17 +568,25 @@ ngx_http_usher_link_speaks(ngx_str_t *list, ngx_str_t *language)
 }
 
 
-/* A number below sum that is always the same for this visitor and link. */
+/*
+ * By weight, always the same for this visitor and link; again, of what is left,
+ * by a number that has nothing to do with the first.
+ */
 
-static ngx_uint_t
+static ngx_http_usher_target_t *
 ngx_http_usher_link_share(ngx_http_request_t *r, ngx_http_usher_link_t *link,
-    ngx_uint_t sum)
+    ngx_http_usher_target_t **held, ngx_uint_t n, ngx_uint_t again)
 {
-    u_char     *p;
-    size_t      len;
-    uint64_t    key[2], hash[2];
-    ngx_str_t  *agent;
-    u_char      text[NGX_SOCKADDR_STRLEN + USHER_REQUEST_AGENT_MAX];
+    u_char      *p;
+    size_t       len;
+    uint64_t     key[2], hash[2], share, sum;
+    ngx_str_t   *agent;
+    ngx_uint_t   i;
+    u_char       text[NGX_SOCKADDR_STRLEN + USHER_REQUEST_AGENT_MAX];
+
+    if (n == 1) {
+        return held[0];
+    }
 
     p = ngx_cpymem(text, r->connection->addr_text.data,
                    r->connection->addr_text.len);
@@ -521,7 +602,17 @@ ngx_http_usher_link_share(ngx_http_request_t *r, ngx_http_usher_link_t *link,
 
     usher_siphash(key, -1, text, p - text, hash);
 
-    return (ngx_uint_t) (hash[0] % sum);
+    for (i = 0, sum = 0; i < n; i++) {
+        sum += held[i]->weight;
+    }
+
+    share = hash[again] % sum;
+
+    for (i = 0; share >= held[i]->weight; i++) {
+        share -= held[i]->weight;
+    }
+
+    return held[i];
 }
 
 

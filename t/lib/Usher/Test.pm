@@ -414,7 +414,8 @@ sub signal {
     my ($self, $name, $signal) = @_;
 
     my @pids = $name eq 'worker' ? ($self->workers)[0]
-             : $name =~ /^(flush|directory|keep)$/ ? $self->duties($1)
+             : $name =~ /^(flush|directory|keep|health)$/
+                             ? $self->duties($1)
              : $self->pid($name);
 
     kill $signal, grep { $_ } @pids;
