@@ -409,7 +409,7 @@ create table usher.program (
     side         text not null check (side in ('network', 'own')),
     network_id   bigint,
     plain        boolean not null default false,
-    currency     text not null check (currency ~ '^[A-Z]{3}$'),
+    currency     text not null references usher.currency,
     hosts        text[] not null default '{}' check (usher.hosts_ok(hosts)),
     mode         text not null default 'redirect'
                  check (mode in ('redirect', 'plain')),
@@ -484,7 +484,7 @@ create table usher.product (
     sku         text not null default ''
                 check (sku ~ '^[^[:cntrl:]]{0,100}$'),
     price       bigint check (price between 0 and 1000000000000000),
-    currency    text check (currency ~ '^[A-Z]{3}$'),
+    currency    text references usher.currency,
     created_at  timestamptz not null default now(),
     unique (program_id, name),
     unique (id, org_id),
@@ -562,7 +562,7 @@ create table usher.partner (
                    check (payout_method ~ '^([a-z][a-z_-]{0,15})?$'),
     payout_min     bigint not null default 0
                    check (payout_min between 0 and 1000000000000000),
-    currency       text check (currency ~ '^[A-Z]{3}$'),
+    currency       text references usher.currency,
     disabled_at    timestamptz,
     created_at     timestamptz not null default now(),
     unique (org_id, name),

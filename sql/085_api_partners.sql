@@ -309,7 +309,7 @@ comment on function usher.partner_json(usher.partner) is
 
 create function usher.partner_ok(p usher.partner)
 returns void
-language plpgsql immutable
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 begin
@@ -338,7 +338,7 @@ begin
     perform usher.number_ok('minimum', p.payout_min, 0, 1000000000000000);
 
     if p.currency is not null then
-        perform usher.currency_form_ok(p.currency);
+        perform usher.exponent(p.currency);
     end if;
 
     if p.payout_min > 0 and p.currency is null then

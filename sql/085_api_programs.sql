@@ -33,19 +33,6 @@ comment on function usher.hosts(text) is
     'Hosts from "www.example.com *.example.com"';
 
 
-create function usher.currency_form_ok(currency text)
-returns void
-language sql immutable
-set search_path = pg_catalog, pg_temp
-as $$
-    select usher.text_ok('currency', currency, '^[A-Z]{3}$',
-        'A currency is three capital letters of ISO 4217, as in EUR.')
-$$;
-
-comment on function usher.currency_form_ok(text) is
-    'Raises unless this looks like a currency';
-
-
 create function usher.terms_ok(terms text)
 returns void
 language sql immutable
@@ -207,7 +194,7 @@ begin
     perform usher.text_ok('side', side, '^(network|own)$',
         'side is network (a network reports what we earn) or own (we pay '
         'partners).');
-    perform usher.currency_form_ok(currency);
+    perform usher.exponent(currency);
 
     if side = 'network' and coalesce(network, '') = '' then
         perform usher.fail('400', 'a program of side network needs network=',
@@ -519,7 +506,7 @@ comment on function usher.product_json(usher.product) is
 
 create function usher.product_ok(d usher.product)
 returns void
-language plpgsql immutable
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 begin
@@ -529,7 +516,7 @@ begin
     perform usher.number_ok('price', d.price, 0, 1000000000000000);
 
     if d.price is not null then
-        perform usher.currency_form_ok(d.currency);
+        perform usher.exponent(d.currency);
     end if;
 end
 $$;

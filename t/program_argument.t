@@ -25,7 +25,7 @@ my $long = 'x' x 201;
 my $name = [ 'A b', qr/1 to 32 of a-z, 0-9/ ];
 my $title = [ $long, qr/at most 200 characters/ ];
 my $reason = [ $long, qr/200 characters/ ];
-my $currency = [ 'euro', qr/three capital letters/ ];
+my $currency = [ 'EUX', qr/three letters of ISO 4217.*currency list/s ];
 my $network = [ 'nobody', qr/network list/ ];
 
 my %network = (title => $title,
