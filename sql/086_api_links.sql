@@ -489,6 +489,21 @@ $$;
 
 comment on function usher.link_dead_ok(text) is
     'Raises unless this can become of dead targets';
+create function usher.link_tracked_ok(program_id bigint, variadic urls text[])
+returns void
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+    select usher.tracked_ok(p)
+    from usher.program p
+    where p.id = link_tracked_ok.program_id
+          and exists (select from unnest(urls) u
+                      where position('{click_id}' in u) > 0)
+$$;
+
+comment on function usher.link_tracked_ok(bigint, text[]) is
+    'Raises if one of these URLs gives a click id to a program whose network '
+    'does not take it';
 
 
 create function api.link_add(host text, url text, slug text default null,
@@ -521,6 +536,7 @@ begin
     perform usher.link_arguments_ok(fallback, overflow, utm, status,
                                     referrer_policy);
     perform usher.link_dead_ok(dead);
+    perform usher.link_tracked_ok(o.program_id, url, overflow);
 
     insert into usher.link as l (host, slug, title, url, fallback_url,
         overflow_url, expires_at, pass_query, utm, plain, status,
@@ -636,6 +652,7 @@ begin
     perform usher.link_arguments_ok(fallback, overflow, utm, status,
                                     referrer_policy);
     perform usher.link_dead_ok(coalesce(dead, 'list'));
+    perform usher.link_tracked_ok(l.program_id, url, overflow);
 
     update usher.link u
     set url = coalesce(link_update.url, u.url),
@@ -709,6 +726,14 @@ begin
         jsonb_build_object('host', l.host, 'slug', l.slug));
 
     return usher.link_json(l);
+
+exception
+    when check_violation then
+        perform usher.fail('409', 'the link is too long',
+            'It got its targets while it was disabled: with their conditions '
+            'and UTM parameters it has at most some 4000 bytes. link_update '
+            'and link_target_set shorten its URLs, link_target_drop drops a '
+            'target.');
 end
 $$;
 
@@ -763,6 +788,7 @@ begin
     perform usher.text_ok('target', target, '^[a-z0-9][a-z0-9_-]{0,31}$',
         'The name of a target is 1 to 32 of a-z, 0-9, _ and -.');
     perform usher.url_ok('url', url);
+    perform usher.link_tracked_ok(l.program_id, url);
     perform usher.number_ok('step', step, 1, 100);
     perform usher.number_ok('weight', weight, 0, 10000);
 
