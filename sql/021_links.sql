@@ -136,7 +136,7 @@ create table usher.link (
     constraint link_size check (
         octet_length(url) + coalesce(octet_length(fallback_url), 0)
         + coalesce(octet_length(overflow_url), 0)
-        + coalesce(octet_length(utm), 0) <= 4096)
+        + coalesce(octet_length(utm), 0) <= 3584)
 );
 
 create index link_program on usher.link (program_id);
@@ -283,14 +283,18 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
     -- Packed, a record is shorter than its JSON, but for one byte in 127; the
-    -- host's fallback and longer names may come to it later.
+    -- host's fallback, longer names, and of a program all hosts of deep links
+    -- that it may list may come to it later.
     if exists (select
                from usher.link l
                join usher.link_records(array[usher.link_id(l.host, l.slug)]) r
                     on true
                where l.id = any (changed)
-                     and octet_length((r.record - 'fallback')::text)
+                     and octet_length((r.record - '{fallback,hosts,deep}'
+                                       ::text[])::text)
                          + coalesce(octet_length(l.fallback_url), 2048)
+                         + case when l.program_id is null then 0
+                                else 1124 end
                          > 7700)
     then
         raise check_violation using
@@ -429,36 +433,51 @@ comment on trigger link_target_deleted on usher.link_target is
     'Links with a target less to the outbox';
 
 
--- What macros call by name.
+-- What macros call by name, and what deep links may do.  A host that is not
+-- listed any more was taken away.
 
 create function usher.link_named()
 returns trigger
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+    r  record;
 begin
-    perform usher.directory_put('link',
-        (select array_agg(usher.link_id(l.host, l.slug))
-         from usher.link l
-         left join usher.program p on p.id = l.program_id
-         where exists (select
-                       from old_rows o join new_rows n on n.id = o.id
-                       where (n.name, to_jsonb(n)->>'mode')
-                             is distinct from (o.name, to_jsonb(o)->>'mode')
-                             and n.id = case tg_table_name
-                                            when 'campaign' then l.campaign_id
-                                            when 'product' then l.product_id
-                                            when 'program' then l.program_id
-                                            when 'network' then p.network_id
-                                            else l.partner_id end)),
-        false, false);
+    for r in
+        select c.urgent, array_agg(usher.link_id(l.host, l.slug)) as ids
+        from (select n.id, not coalesce((j.now->'hosts') @> (j.was->'hosts'),
+                                        true) as urgent
+              from old_rows o
+              join new_rows n on n.id = o.id,
+              lateral (select to_jsonb(o), to_jsonb(n)) as j (was, now)
+              where exists (select
+                            from unnest(array['name', 'mode', 'hosts',
+                                              'network_id', 'preset',
+                                              'deep_link']) k
+                            where j.now->k is distinct from j.was->k)) c
+        join (select k.*, p.network_id
+              from usher.link k
+              left join usher.program p on p.id = k.program_id) l
+             on c.id = case tg_table_name
+                           when 'campaign' then l.campaign_id
+                           when 'product' then l.product_id
+                           when 'program' then l.program_id
+                           when 'network' then l.network_id
+                           else l.partner_id end
+        group by c.urgent
+        order by c.urgent desc
+    loop
+        perform usher.directory_put('link', r.ids, r.urgent, false);
+    end loop;
+
     return null;
 end
 $$;
 
 comment on function usher.link_named() is
-    'Trigger: links that belong to what was renamed, or has another mode, to '
-    'the outbox';
+    'Trigger: links that belong to what was renamed, or has another mode, '
+    'other hosts of deep links or another parameter for them, to the outbox';
 
 create trigger link_named
     after update on usher.campaign
@@ -490,11 +509,43 @@ comment on trigger link_named on usher.campaign is
 comment on trigger link_named on usher.product is
     'Its links to the outbox when it is renamed';
 comment on trigger link_named on usher.program is
-    'Its links to the outbox when it is renamed';
+    'Its links to the outbox when it is renamed, or deep links change';
 comment on trigger link_named on usher.network is
-    'Its links to the outbox when it is renamed';
+    'Its links to the outbox when it is renamed, or deep links change';
 comment on trigger link_named on usher.partner is
     'Its links to the outbox when it is renamed';
+
+
+create function usher.link_preset()
+returns trigger
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    perform usher.directory_put('link',
+        (select array_agg(usher.link_id(l.host, l.slug))
+         from old_rows o
+         join new_rows p on p.name = o.name
+         join usher.network n on n.preset = p.name
+         join usher.program g on g.network_id = n.id
+         join usher.link l on l.program_id = g.id
+         where p.deep_link is distinct from o.deep_link),
+        false, false);
+    return null;
+end
+$$;
+
+comment on function usher.link_preset() is
+    'Trigger: links whose network takes deep links by another parameter to '
+    'the outbox';
+
+create trigger link_preset
+    after update on usher.network_preset
+    referencing old table as old_rows new table as new_rows
+    for each statement execute function usher.link_preset();
+
+comment on trigger link_preset on usher.network_preset is
+    'Its links to the outbox when deep links change';
 
 
 create function usher.domain_changed()
@@ -654,6 +705,8 @@ as $$
                'overflow', usher.url_with(l.overflow_url, l.utm),
                'campaign', c.name, 'product', o.name, 'program', p.name,
                'network', n.name, 'partner', q.name,
+               'hosts', nullif(array_to_string(p.hosts, ' '), ''),
+               'deep', case when p.hosts <> '{}' then s.deep_link end,
                'status', l.status,
                'plain', case when l.plain or p.mode = 'plain' then 1 end,
                'query', case when l.pass_query then 1 end,
@@ -678,6 +731,7 @@ as $$
     left join usher.product o on o.id = l.product_id
     left join usher.program p on p.id = l.program_id
     left join usher.network n on n.id = p.network_id
+    left join usher.network_setup s on s.id = p.network_id
     left join usher.partner q on q.id = l.partner_id
     where l.disabled_at is null
 $$;

@@ -561,7 +561,7 @@ exception
             'Choose another slug, or see link_show.');
     when check_violation then
         perform usher.fail('400', 'the link is too long',
-            'Its URLs and UTM parameters have at most 4096 bytes together.');
+            'Its URLs and UTM parameters have at most 3584 bytes together.');
 end
 $$;
 
@@ -683,8 +683,8 @@ begin
 exception
     when check_violation then
         perform usher.fail('400', 'the link is too long',
-            'Its URLs and UTM parameters have at most 4096 bytes together, '
-            'and with those of its targets some 5000.');
+            'Its URLs and UTM parameters have at most 3584 bytes together, '
+            'and with those of its targets some 4000.');
 end
 $$;
 
@@ -852,7 +852,7 @@ exception
     when check_violation then
         perform usher.fail('400', 'the link is too long',
             'With its targets, their conditions and UTM parameters it has at '
-            'most some 5000 bytes: shorten the URLs, or drop targets.');
+            'most some 4000 bytes: shorten the URLs, or drop targets.');
 end
 $$;
 

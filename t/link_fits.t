@@ -93,6 +93,51 @@ $t->sql("select api.domain_update(host => 'localhost', "
 $t->wait_for(sub { answer('/ended') eq '302 https://acme.example/two' },
              'a link falls back to where its host does now');
 
+# the longest there may be, of a program that lists hosts only now
+
+my $name = 'n' x 32;
+my $most = "${shop}?u=";
+my %url = (url => $most . 'x' x (1536 - length $most),
+           overflow => $most . 'x' x (1536 - length $most));
+my $utm = 'utm_source=' . 'x' x 501;
+
+$t->sql("select api.network_create(org => 'acme', name => '$name', "
+    . "preset => 'awin', deep_link => repeat('d', 64))");
+$t->sql("select api.program_create(org => 'acme', name => '$name', "
+    . "side => 'network', network => '$name', currency => 'EUR')");
+$t->sql("select api.product_create(org => 'acme', program => '$name', "
+    . "name => '$name')");
+$t->sql("select api.campaign_create(org => 'acme', name => '$name')");
+
+my %of = (url => $shop, program => $name, product => $name, campaign => $name,
+          referrer_policy => 'strict-origin-when-cross-origin');
+
+is(done('link_add', slug => 'most', %of, %url, utm => $utm, query => 1,
+        expires => '9000-01-01'), 'done', 'the longest link');
+is(done('link_add', slug => 'more', %of, %url, utm => $utm,
+        url => "$url{url}x"), 'the link is too long', 'not longer');
+is(done('link_add', slug => 'many', %of), 'done', 'one with targets');
+
+$n = 0;
+$n++ while done('link_target_set', slug => 'many', target => "t$n",
+                url => $shop . 'x' x 300, step => $n + 1) eq 'done';
+is(done('link_target_set', slug => 'many', target => 'z', url => $shop,
+        step => 1, referrer => '*.' . 'x' x 300 . '.example'),
+   'the link is too long', "not more than $n");
+$t->sql("select api.domain_update(host => 'localhost', fallback => ?)",
+        $shop . 'x' x (2048 - length $shop));
+$t->sql("select api.program_update(org => 'acme', program => '$name', "
+    . "hosts => ?)", join ' ', 'www.shop.example',
+    map { sprintf 'h%03d.' . 'x' x 20 . '.' . 'x' x 20 . '.example', $_ }
+        1 .. 18);
+
+my $page = 'to=https://www.shop.example/p';
+
+$t->wait_for(sub { answer("/many?$page") =~ /d=https%3A.*p$/ },
+             'then hosts are listed');
+is(answer('/most?x=1'), "302 $url{url}&$utm&x=1", 'the longest is read');
+$t->wait_for(sub { answer("/most?$page") =~ /d=https%3A.*p$/ }, 'as well');
+
 unlike($t->error_log, qr/cannot be read/, 'all could be read');
 
 done_testing();

@@ -16,7 +16,7 @@
 
 
 #define NGX_HTTP_USHER_TARGETS       16
-#define NGX_HTTP_USHER_LINK_TEXTS    9
+#define NGX_HTTP_USHER_LINK_TEXTS    11
 #define NGX_HTTP_USHER_TARGET_TEXTS  6
 
 
@@ -68,6 +68,9 @@ typedef struct {
             ngx_str_t        program;
             ngx_str_t        network;
             ngx_str_t        partner;
+            ngx_str_t        hosts;          /* of deep links, a list */
+            ngx_str_t        deep;           /* parameter of the network that
+                                                takes them; empty: none */
         };
     };
 
@@ -126,6 +129,8 @@ typedef struct {
     ngx_str_t               referrer;        /* host */
     ngx_str_t               subs[NGX_HTTP_USHER_SUBS];
     ngx_str_t               id;              /* of the click */
+    ngx_str_t               args;            /* without "to" */
+    ngx_str_t               page;            /* of a deep link; empty: none */
     ngx_str_t               url;             /* compiled; empty: nowhere */
     ngx_int_t               target;
     ngx_uint_t              bot;             /* NGX_HTTP_USHER_AGENT_* */
@@ -147,9 +152,11 @@ ngx_int_t ngx_http_usher_link_client(ngx_http_request_t *r,
 void ngx_http_usher_link_choose(ngx_http_request_t *r,
     ngx_http_usher_click_t *click);
 
-/* What did not lead where it should. */
+/* What did not lead where it should; a reason that is lower stays. */
 void ngx_http_usher_link_fall_back(ngx_http_usher_click_t *click);
 void ngx_http_usher_link_nowhere(ngx_http_usher_click_t *click);
+void ngx_http_usher_link_reason(ngx_http_usher_click_t *click,
+    ngx_uint_t reason);
 
 /*
  * The URL with all that is added to it.  NGX_DECLINED: nobody is to be sent
@@ -157,6 +164,26 @@ void ngx_http_usher_link_nowhere(ngx_http_usher_click_t *click);
  */
 ngx_int_t ngx_http_usher_link_location(ngx_http_request_t *r,
     ngx_http_usher_click_t *click, ngx_str_t *location);
+
+/* The longest Location: what servers and clients take in a line. */
+#define NGX_HTTP_USHER_LOCATION  8000
+
+
+/* ---- ngx_http_usher_link_deep.c */
+
+/*
+ * Sets args, and page if the click names one that it may have; else it falls
+ * back, or stays as it is, and reason says why.
+ */
+ngx_int_t ngx_http_usher_link_deep(ngx_http_request_t *r,
+    ngx_http_usher_click_t *click);
+
+/*
+ * Puts the page into the location, whose room has more bytes behind it.
+ * NGX_DECLINED: it is too long.
+ */
+ngx_int_t ngx_http_usher_link_place(ngx_http_request_t *r,
+    ngx_http_usher_click_t *click, ngx_str_t *location, size_t more);
 
 
 /* ---- ngx_http_usher_link_click.c */

@@ -184,6 +184,11 @@ ngx_http_usher_link_handler(ngx_http_request_t *r)
                    - click.number;
 
     ngx_http_usher_link_choose(r, &click);
+
+    if (ngx_http_usher_link_deep(r, &click) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
     ngx_http_usher_link_label(r, llcf, &click);
 
     rc = ngx_http_usher_link_location(r, &click, &location);

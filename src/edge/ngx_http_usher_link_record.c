@@ -19,6 +19,8 @@
 
 #define NGX_HTTP_USHER_URL_MAX     3072    /* with what SQL added to it */
 #define NGX_HTTP_USHER_WORDS_MAX   4096
+#define NGX_HTTP_USHER_HOSTS_MAX   1024
+#define NGX_HTTP_USHER_NAMED_MAX   64      /* a parameter's name */
 
 
 typedef struct {
@@ -78,7 +80,9 @@ static const ngx_http_usher_record_text_t
     { "product", NGX_HTTP_USHER_NAME_MAX, 0 },
     { "program", NGX_HTTP_USHER_NAME_MAX, 0 },
     { "network", NGX_HTTP_USHER_NAME_MAX, 0 },
-    { "partner", NGX_HTTP_USHER_NAME_MAX, 0 }
+    { "partner", NGX_HTTP_USHER_NAME_MAX, 0 },
+    { "hosts", NGX_HTTP_USHER_HOSTS_MAX, 0 },
+    { "deep", NGX_HTTP_USHER_NAMED_MAX, 0 }
 };
 
 static const ngx_http_usher_record_text_t

@@ -25,9 +25,6 @@
 
 #define NGX_HTTP_USHER_SPLIT     0x74696c7073686c75ULL    /* "ulhsplit" */
 
-/* The longest Location: what servers and clients take in a line. */
-#define NGX_HTTP_USHER_LOCATION  8000
-
 
 static ngx_int_t ngx_http_usher_link_word(ngx_http_request_t *r,
     ngx_http_complex_value_t *cv, ngx_str_t *word);
@@ -55,9 +52,8 @@ static ngx_uint_t ngx_http_usher_link_speaks(ngx_str_t *list,
 static ngx_http_usher_target_t *ngx_http_usher_link_share(
     ngx_http_request_t *r, ngx_http_usher_link_t *link,
     ngx_http_usher_target_t **held, ngx_uint_t n, ngx_uint_t again);
+static void ngx_http_usher_link_add(ngx_str_t *location, ngx_str_t *args);
 static ngx_uint_t ngx_http_usher_link_line(ngx_str_t *args);
-static void ngx_http_usher_link_reason(ngx_http_usher_click_t *click,
-    ngx_uint_t reason);
 static ngx_uint_t ngx_http_usher_link_loops(ngx_str_t *location,
     ngx_str_t *host);
 static void ngx_http_usher_link_values(ngx_http_request_t *r,
@@ -621,8 +617,8 @@ ngx_http_usher_link_location(ngx_http_request_t *r,
     ngx_http_usher_click_t *click, ngx_str_t *location)
 {
     size_t             size;
-    u_char            *p, *end, *hash, number[NGX_INT64_LEN];
-    u_char             now[NGX_TIME_T_LEN];
+    u_char            *p, *end, number[NGX_INT64_LEN], now[NGX_TIME_T_LEN];
+    ngx_int_t          rc;
     ngx_str_t          args;
     usher_url_text_t   values[USHER_MACROS_N];
 
@@ -633,9 +629,9 @@ ngx_http_usher_link_location(ngx_http_request_t *r,
     ngx_str_null(&args);
 
     if (click->link != NULL && click->link->query
-        && ngx_http_usher_link_line(&r->args))
+        && ngx_http_usher_link_line(&click->args))
     {
-        args = r->args;
+        args = click->args;
     }
 
     ngx_memzero(values, sizeof(values));
@@ -669,24 +665,50 @@ ngx_http_usher_link_location(ngx_http_request_t *r,
         return NGX_DECLINED;
     }
 
-    if (args.len == 0) {
-        return NGX_OK;
+    if (click->page.len && click->target >= 0) {
+        rc = ngx_http_usher_link_place(r, click, location, 1 + args.len);
+
+        if (rc != NGX_OK) {
+            return rc;
+        }
     }
 
-    /* byte by byte, and before the fragment */
+    if (args.len) {
+        ngx_http_usher_link_add(location, &args);
+    }
+
+    return NGX_OK;
+}
+
+
+/* Byte by byte, before the fragment, where there is room for it. */
+
+static void
+ngx_http_usher_link_add(ngx_str_t *location, ngx_str_t *args)
+{
+    size_t   sign;
+    u_char  *p, *end, *hash, *query;
+
+    p = location->data;
+    end = p + location->len;
 
     hash = ngx_strlchr(p, end, '#');
     if (hash == NULL) {
         hash = end;
     }
 
-    ngx_memmove(hash + 1 + args.len, hash, end - hash);
-    *hash = ngx_strlchr(p, hash, '?') ? '&' : '?';
-    ngx_memcpy(hash + 1, args.data, args.len);
+    query = ngx_strlchr(p, hash, '?');
+    sign = (query == NULL || (hash[-1] != '?' && hash[-1] != '&'));
 
-    location->len += 1 + args.len;
+    ngx_memmove(hash + sign + args->len, hash, end - hash);
 
-    return NGX_OK;
+    if (sign) {
+        *hash++ = query ? '&' : '?';
+    }
+
+    ngx_memcpy(hash, args->data, args->len);
+
+    location->len += sign + args->len;
 }
 
 
@@ -709,7 +731,7 @@ ngx_http_usher_link_line(ngx_str_t *args)
 
 /* Of two the lower one, as usher_click.h has it. */
 
-static void
+void
 ngx_http_usher_link_reason(ngx_http_usher_click_t *click, ngx_uint_t reason)
 {
     if (click->reason == USHER_CLICK_VALID || reason < click->reason) {
