@@ -19,6 +19,14 @@ comment on domain usher.resealed is
     'stands; usherctl makes it';
 
 
+create domain usher.minted as jsonb;
+
+comment on domain usher.minted is
+    'A secret that the caller has made and encrypted, since the function told '
+    'it for which row: {"name": "3", "sealed": ciphertext in base64}; usherctl '
+    'makes it';
+
+
 create function usher.ciphertext_ok(ciphertext bytea)
 returns boolean
 language sql immutable strict parallel safe
@@ -33,6 +41,18 @@ comment on function usher.ciphertext_ok(bytea) is
     'Whether it can be a ciphertext: its length, and version 1';
 
 
+create function usher.sealed_text(ciphertext bytea)
+returns text
+language sql immutable strict
+set search_path = pg_catalog, pg_temp
+as $$
+    -- PostgreSQL breaks lines
+    select translate(encode(ciphertext, 'base64'), E'\n', '')
+$$;
+
+comment on function usher.sealed_text(bytea) is 'A ciphertext in base64';
+
+
 create table usher.secret (
     id          bigint generated always as identity primary key,
     kind        text not null
@@ -45,8 +65,16 @@ create table usher.secret (
     created_at  timestamptz not null default now(),
     changed_at  timestamptz not null default now(),
     retired_at  timestamptz,
-    constraint secret_once unique nulls not distinct (kind, org_id, name)
+    constraint secret_once unique nulls not distinct (kind, org_id, name),
+    constraint secret_click check (
+        kind <> 'click'
+        or (org_id is null and name ~ '^([0-9]|1[0-5])$'
+            and octet_length(ciphertext) = 62))
 );
+
+comment on constraint secret_click on usher.secret is
+    'A click key is the operator''s, is named by an id of four bits, and has '
+    '32 bytes';
 
 create index secret_org on usher.secret (org_id);
 

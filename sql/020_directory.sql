@@ -6,9 +6,9 @@
 -- that moment and deletes the rows when the records are in Redis.  NOTIFY
 -- usher_directory is a hint; polling is the guarantee.
 --
--- A change by the clock alone (a subscription starts or ends) is put there by
--- directory_due(), which keep calls.  Expiry is the edge's: it is part of the
--- record.
+-- A change by the clock alone (a subscription starts or ends, a click key is
+-- known no longer) is put there by directory_due(), which keep calls.  Expiry
+-- is the edge's: it is part of the record.
 
 create table usher.directory_outbox (
     id          bigint generated always as identity primary key,
@@ -23,10 +23,10 @@ comment on table usher.directory_outbox is
     'Records to be written to Redis; taken by the directory duty';
 comment on column usher.directory_outbox.id is 'Order of making';
 comment on column usher.directory_outbox.kind is
-    'key, plan, link or domain';
+    'key, plan, link, domain or click_key';
 comment on column usher.directory_outbox.ids is
     'Ids of records: hexadecimal digests of keys, numbers of plans, host and '
-    'slug of links, hosts';
+    'slug of links, hosts; all, of click keys';
 comment on column usher.directory_outbox.urgent is
     'Something was taken away (revoked, disabled, narrowed): goes first';
 comment on column usher.directory_outbox.inserted is
@@ -490,6 +490,14 @@ begin
         perform usher.directory_put_orgs(orgs);
     end if;
 
+    if exists (select from usher.secret s
+               where s.kind = 'click'
+                     and usher.click_key_until(s.retired_at) > since
+                     and usher.click_key_until(s.retired_at) <= till)
+    then
+        perform usher.directory_put('click_key', array['all'], true, false);
+    end if;
+
     update usher.directory_state set due_until = till;
 
     return coalesce(cardinality(orgs), 0);
@@ -498,7 +506,8 @@ $$;
 
 comment on function usher.directory_due() is
     'Puts keys into the outbox whose org''s subscription began or ended by '
-    'the clock since the last call; returns how many orgs';
+    'the clock since the last call, and the click keys if one is known no '
+    'longer; returns how many orgs';
 
 
 -- Records.  The clock is that of the moment: a transaction that began before
@@ -578,9 +587,12 @@ begin
     elsif kind = 'domain' then
         return query select * from usher.domain_records(ids);
 
+    elsif kind = 'click_key' then
+        return query select * from usher.click_key_records(ids);
+
     else
         raise exception 'no records of kind "%"', kind
-            using hint = 'Kinds are key, plan, link and domain.';
+            using hint = 'Kinds are key, plan, link, domain and click_key.';
     end if;
 end
 $$;
@@ -621,9 +633,12 @@ begin
     elsif kind = 'domain' then
         return query select d.host from usher.domain d;
 
+    elsif kind = 'click_key' then
+        return query select 'all';
+
     else
         raise exception 'no records of kind "%"', kind
-            using hint = 'Kinds are key, plan, link and domain.';
+            using hint = 'Kinds are key, plan, link, domain and click_key.';
     end if;
 end
 $$;
@@ -665,9 +680,12 @@ begin
         where d.host > coalesce(after, '')
         order by d.host limit 1000;
 
+    elsif kind = 'click_key' then
+        return query select 'all' where after is null;
+
     else
         raise exception 'no records of kind "%"', kind
-            using hint = 'Kinds are key, plan, link and domain.';
+            using hint = 'Kinds are key, plan, link, domain and click_key.';
     end if;
 end
 $$;

@@ -138,7 +138,8 @@ begin
         union all
         select c.click_id, true, count(*)
         from usher.click c
-        where c.received_at >= coalesce(since, '-infinity')
+        where c.click_id <> ''
+              and c.received_at >= coalesce(since, '-infinity')
         group by c.click_id
         having count(*) > 1
     ), sums as (

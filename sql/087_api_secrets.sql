@@ -30,18 +30,6 @@ comment on function usher.sealed_bytes(text, text) is
     'is none';
 
 
-create function usher.sealed_text(ciphertext bytea)
-returns text
-language sql immutable strict
-set search_path = pg_catalog, pg_temp
-as $$
-    -- PostgreSQL breaks lines
-    select translate(encode(ciphertext, 'base64'), E'\n', '')
-$$;
-
-comment on function usher.sealed_text(bytea) is 'A ciphertext in base64';
-
-
 create function usher.secret_kind_ok(kind text)
 returns void
 language sql immutable
@@ -138,6 +126,39 @@ comment on function usher.secret_note(text, usher.secret) is
     'Writes the audit row of a change to a secret';
 
 
+create function usher.click_key_ok(name text, owner bigint, value text)
+returns void
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if owner is not null then
+        perform usher.fail('400', 'click keys are the operator''s',
+            'Leave org= out.');
+    end if;
+
+    perform usher.text_ok('name', name, '^([0-9]|1[0-5])$',
+        'name is the id of a click key, 0 to 15; click_key_rotate chooses it.');
+
+    if octet_length(usher.sealed_bytes('value', value)) <> 62 then
+        perform usher.fail('400', 'value= is no click key',
+            'It has 32 bytes; click_key_rotate makes one.');
+    end if;
+
+    -- What was signed by the one that is there would be forged.
+    if exists (select from usher.secret s
+               where s.kind = 'click' and s.name = click_key_ok.name)
+    then
+        perform usher.fail('409', format('there is a click key %s', name),
+            'click_key_rotate makes another and keeps it.');
+    end if;
+end
+$$;
+
+comment on function usher.click_key_ok(text, bigint, text) is
+    'Raises unless this can be put as a click key';
+
+
 create function api.secret_put(kind text, name text, value usher.sealed,
     org text default null)
 returns jsonb
@@ -151,6 +172,10 @@ declare
 begin
     perform usher.secret_kind_ok(kind);
     perform usher.name_ok(name);
+
+    if kind = 'click' then
+        perform usher.click_key_ok(name, owner, value);
+    end if;
 
     insert into usher.secret as s (kind, org_id, name, ciphertext)
     values (secret_put.kind, owner, secret_put.name,

@@ -96,11 +96,11 @@ my %other = map { $_ => 1 } qw(org plan key slot gap id starts at what
     key_update=expires member_drop=actor plan_policy_drop=policy
     secret_retire=kind secret_retire=name secret_drop=kind secret_drop=name);
 
-# these nouns are held against their values in t/program_argument.t and
-# t/link_right.t
+# these nouns are held against their values in t/program_argument.t,
+# link_right.t and click_key.t
 
 my $elsewhere =
-    qr/^(preset|network|program|product|campaign|partner|domain|link)_/;
+    qr/^(preset|network|program|product|campaign|partner|domain|link|click_key)_/;
 
 for my $row ($t->rows("select f->>'name', a->>'name'
         from jsonb_array_elements(api.catalogue()) f,

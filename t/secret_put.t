@@ -34,11 +34,11 @@ is_deeply([ @{ put($t, $awin, "s3cret\n") }{qw(kind org name key state)} ],
 is(plain($t, $awin), 's3cret', 'from a file, less its newline');
 is((typed("t\xc3\xb6p\n2\n", call('put', $awin, 'value=-')))[0], 0, 'taken');
 is(plain($t, $awin), "t\xc3\xb6p\n2", 'from standard input');
-$t->ctl(call('put', 'click//7', 'value=random:32'));
-is(length plain($t, 'click//7'), 32, 'at random');
-my $first = plain($t, 'click//7');
-$t->ctl(call('put', 'click//7', 'value=random:32'));
-isnt(plain($t, 'click//7'), $first, '... each time');
+$t->ctl(call('put', 'source/acme/7', 'value=random:32'));
+is(length plain($t, 'source/acme/7'), 32, 'at random');
+my $first = plain($t, 'source/acme/7');
+$t->ctl(call('put', 'source/acme/7', 'value=random:32'));
+isnt(plain($t, 'source/acme/7'), $first, '... each time');
 put($t, $awin, 'x' x 8192);
 is(plain($t, $awin), 'x' x 8192, 'the longest');
 put($t, 'network//awin', 'ours');
@@ -96,7 +96,7 @@ for my $case ([ [ 'value=s3cret' ], qr/value= is a secret, and everybody/ ],
     unlike($err, qr/s3cret/, '... and not what');
 }
 
-is($t->sql("select count(*) from usher.secret where kind = 'source'"), 0,
+is($t->sql("select count(*) from usher.secret where name = 'x'"), 0,
    'nothing was done');
 
 # whoever encrypts otherwise sends a ciphertext
@@ -113,10 +113,10 @@ for my $value ('s3cret', 'x' x 44, '', 'Ag' . 'A' x 42, 'AQ' . 'A' x 38 . '==',
 # moved, it does not open
 
 put($t, $_, "of $_") for $awin, 'network/beta/awin';
-my %sealed = map { $_ => sealed($t, $_) } $awin, 'network/beta/awin', 'click//7';
+my %sealed = map { $_ => sealed($t, $_) } $awin, 'network/beta/awin', 'source/acme/7';
 is(status($t, $awin), 'ok', 'where it was put');
 is(status($t, $awin, $sealed{'network/beta/awin'}), 'corrupt', 'of another org');
-is(status($t, $awin, $sealed{'click//7'}), 'corrupt', 'of another kind');
+is(status($t, $awin, $sealed{'source/acme/7'}), 'corrupt', 'of another kind');
 $t->sql("update usher.secret set name = 'cj' where id = 1");
 is(status($t, 'network/acme/cj'), 'corrupt', 'a row that was renamed');
 

@@ -63,7 +63,7 @@ sub answered {
 
 
 by_old($_, "of $_") for @rows;
-put($t, 'click//1', 'new');
+put($t, 'source//1', 'new');
 is(keys_of(), 'old old old old old', 'by the old key');
 
 my $changed = $t->sql("select max(changed_at) from usher.secret");

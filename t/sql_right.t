@@ -88,9 +88,11 @@ my %call = (
     lease_list          => [ '', '' ],
 );
 
-# these nouns are held against theirs in t/program_right.t and link_right.t
+# these nouns are held against theirs in t/program_right.t, link_right.t and
+# click_key.t
 
-my $elsewhere = qr/^(preset|network|program|product|campaign|partner|domain|link)_/;
+my $elsewhere =
+    qr/^(preset|network|program|product|campaign|partner|domain|link|click_key)_/;
 
 my @all = grep { $_ !~ $elsewhere } map { $_->[0] }
           $t->rows("select f->>'name' from jsonb_array_elements(

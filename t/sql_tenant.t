@@ -350,9 +350,11 @@ is_told('key_show', { key => $_ }, sub { $keys[$_ - 1] }) for 1, 2;
 is_told('secret_show', { %{ $about[$_] }, kind => 'source', name => 'x' },
         sub { $_[1][0] }, $secrets[$_ - 1]) for 1, 2;
 
-# these nouns are held against what was planted in t/program_tenant.t, link_right.t
+# these nouns are held against what was planted in t/program_tenant.t,
+# link_right.t and click_key.t
 
-my $elsewhere = qr/^(preset|network|program|product|campaign|partner|domain|link)_/;
+my $elsewhere =
+    qr/^(preset|network|program|product|campaign|partner|domain|link|click_key)_/;
 
 is(join(' ', grep { $_ !~ $elsewhere } map { $_->[0] } $t->rows(q{
        select f->>'name' from jsonb_array_elements(api.catalogue()) f

@@ -7,9 +7,10 @@
  * that is added to the catalogue is a command at that moment, and its COMMENT
  * is the help.
  *
- * What it knows are two types of argument: what is of type usher.sealed is
- * encrypted here before it is sent, and a function that takes usher.resealed
- * is called until nothing is left to be encrypted anew.
+ * What it knows are three types of argument: what is of type usher.sealed is
+ * encrypted here before it is sent, a function that takes usher.resealed is
+ * called until nothing is left to be encrypted anew, and for one that takes
+ * usher.minted a secret is made here.
  *
  * usherctl.c    the command line and what follows from it
  * conf.c        where the database and the key file are
@@ -151,6 +152,13 @@ int ctl_secret_seal(ctl_command_t *cmd);
 
 /* Whether it is a function that takes what was encrypted anew. */
 int ctl_secret_anew(json_t *function);
+
+/* Whether it is a function that takes a secret that is made here. */
+int ctl_secret_mints(json_t *function);
+
+/* Calls it and gives it one.  As the next. */
+char *ctl_secret_mint(const char *name, ctl_command_t *cmd, ctl_db_t *db,
+    ctl_error_t *error);
 
 /* Calls it until nothing is left.  The answer is JSON, or NULL with *error. */
 char *ctl_secret_recrypt(const char *name, ctl_command_t *cmd, ctl_db_t *db,

@@ -11,6 +11,12 @@
  *
  * is answered by {"replaced": 1, "next": [...]}, where next are those above
  * after.  Each is replaced only if it is still what it was.
+ *
+ * A function that takes usher.minted wants a secret that nobody has seen.  It
+ * says for which row, and is called again with what was made for that:
+ *
+ *     {"mint": {"kind": "click", "org": "", "name": "3", "bytes": 32}}
+ *     {"name": "3", "sealed": ...}
  */
 
 
@@ -25,6 +31,9 @@
 
 #define CTL_SEALED    "usher.sealed"
 #define CTL_RESEALED  "usher.resealed"
+#define CTL_MINTED    "usher.minted"
+
+#define CTL_MINT_MAX  256     /* bytes: what getentropy gives at once */
 
 /* whose rows are sealed */
 #define CTL_TABLE     "secret"
@@ -50,6 +59,8 @@ static void ctl_recrypt_one(ctl_recrypt_t *r, json_t *secret);
 static const char *ctl_recrypt_text(ctl_command_t *cmd, json_t *secret,
     char *text);
 static char *ctl_recrypt_answer(ctl_recrypt_t *r);
+static char *ctl_mint(ctl_command_t *cmd, json_t *mint);
+static int ctl_secret_takes(json_t *function, const char *wanted);
 
 
 int
@@ -65,7 +76,9 @@ ctl_secret_mark(json_t *function, ctl_command_t *cmd)
         type = ctl_text(item, "type");
         arg = ctl_secret_arg(cmd, name);
 
-        if (strcmp(type, CTL_RESEALED) == 0 && arg != NULL) {
+        if ((strcmp(type, CTL_RESEALED) == 0 || strcmp(type, CTL_MINTED) == 0)
+            && arg != NULL)
+        {
             fprintf(stderr, "usherctl: %s= is not given, but made here\n"
                     "hint: Leave it out.\n", name);
             return CTL_USAGE;
@@ -111,7 +124,7 @@ ctl_secret_keys(json_t *function, ctl_command_t *cmd)
     int   i, needed;
     char  reason[1024];
 
-    needed = ctl_secret_anew(function);
+    needed = ctl_secret_anew(function) || ctl_secret_mints(function);
 
     for (i = 0; i < cmd->nargs; i++) {
         needed |= cmd->args[i].sealed;
@@ -196,16 +209,14 @@ ctl_secret_seal(ctl_command_t *cmd)
 int
 ctl_secret_anew(json_t *function)
 {
-    size_t   n;
-    json_t  *item;
+    return ctl_secret_takes(function, CTL_RESEALED);
+}
 
-    json_array_foreach(json_object_get(function, "arguments"), n, item) {
-        if (strcmp(ctl_text(item, "type"), CTL_RESEALED) == 0) {
-            return 1;
-        }
-    }
 
-    return 0;
+int
+ctl_secret_mints(json_t *function)
+{
+    return ctl_secret_takes(function, CTL_MINTED);
 }
 
 
@@ -404,6 +415,115 @@ ctl_recrypt_answer(ctl_recrypt_t *r)
     json_decref(answer);
 
     return text;
+}
+
+
+/* Until it is for the row that is wanted: another may have been faster. */
+
+char *
+ctl_secret_mint(const char *name, ctl_command_t *cmd, ctl_db_t *db,
+    ctl_error_t *error)
+{
+    int         nargs;
+    char       *text, *minted;
+    json_t     *answer, *mint;
+    ctl_arg_t   args[CTL_ARGS + 1];
+
+    nargs = cmd->nargs;
+    memcpy(args, cmd->args, (size_t) nargs * sizeof(ctl_arg_t));
+
+    memset(&args[nargs], 0, sizeof(ctl_arg_t));
+    args[nargs].name = "minted";
+
+    text = ctl_db_call(db, name, args, nargs, error);
+
+    for ( ;; ) {
+        answer = (text == NULL) ? NULL : json_loads(text, 0, NULL);
+        mint = json_object_get(answer, "mint");
+
+        if (mint == NULL) {
+            json_decref(answer);
+            return text;
+        }
+
+        free(text);
+
+        minted = ctl_mint(cmd, mint);
+        json_decref(answer);
+
+        args[nargs].value = minted;
+        text = ctl_db_call(db, name, args, nargs + 1, error);
+
+        free(minted);
+    }
+}
+
+
+/* A secret for that row, as the argument of the next call. */
+
+static char *
+ctl_mint(ctl_command_t *cmd, json_t *mint)
+{
+    char           *row, *text;
+    size_t          n;
+    json_t         *minted;
+    json_int_t      bytes;
+    unsigned char   plain[CTL_MINT_MAX];
+    unsigned char   sealed[CTL_MINT_MAX + USHER_SECRET_OVERHEAD];
+    char            base64[USHER_SECRET_TEXT(sizeof(sealed)) + 1];
+
+    bytes = json_integer_value(json_object_get(mint, "bytes"));
+
+    if (bytes < 1 || bytes > CTL_MINT_MAX
+        || getentropy(plain, (size_t) bytes) != 0)
+    {
+        abort();
+    }
+
+    row = ctl_secret_row(ctl_text(mint, "kind"), ctl_text(mint, "org"),
+                         ctl_text(mint, "name"));
+
+    n = usher_secret_seal(cmd->keys, CTL_TABLE, row, plain, (size_t) bytes,
+                          sealed);
+
+    OPENSSL_cleanse(plain, sizeof(plain));
+    free(row);
+
+    if (n == 0) {
+        abort();
+    }
+
+    usher_secret_text(sealed, n, base64);
+
+    minted = json_pack("{s:s, s:s}", "name", ctl_text(mint, "name"),
+                       "sealed", base64);
+    text = json_dumps(minted, JSON_COMPACT);
+
+    if (text == NULL) {
+        abort();
+    }
+
+    json_decref(minted);
+
+    return text;
+}
+
+
+/* Whether an argument of it is of this type. */
+
+static int
+ctl_secret_takes(json_t *function, const char *wanted)
+{
+    size_t   n;
+    json_t  *item;
+
+    json_array_foreach(json_object_get(function, "arguments"), n, item) {
+        if (strcmp(ctl_text(item, "type"), wanted) == 0) {
+            return 1;
+        }
+    }
+
+    return 0;
 }
 
 

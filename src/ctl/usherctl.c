@@ -144,9 +144,15 @@ ctl_call(ctl_command_t *cmd, ctl_db_t *db, json_t *catalogue)
 
     name = json_string_value(json_object_get(function, "name"));
 
-    text = ctl_secret_anew(function)
-           ? ctl_secret_recrypt(name, cmd, db, &error)
-           : ctl_db_call(db, name, cmd->args, cmd->nargs, &error);
+    if (ctl_secret_anew(function)) {
+        text = ctl_secret_recrypt(name, cmd, db, &error);
+
+    } else if (ctl_secret_mints(function)) {
+        text = ctl_secret_mint(name, cmd, db, &error);
+
+    } else {
+        text = ctl_db_call(db, name, cmd->args, cmd->nargs, &error);
+    }
 
     if (text == NULL) {
         ctl_catalogue_blame(function, cmd, db, &error);

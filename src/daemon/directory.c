@@ -64,7 +64,8 @@ const char *const  usherd_directory_kinds[USHERD_DIRECTORY_NKINDS] = {
     "key",
     "plan",
     "domain",
-    "link"
+    "link",
+    "click_key"
 };
 
 /* Of which ids are made: digests, numbers, hosts, and hosts with slugs. */

@@ -110,11 +110,12 @@ extern ngx_http_usher_figures_t  *ngx_http_usher_figures;
 
 
 /* Kinds of records the edge knows; room for those to come. */
-#define NGX_HTTP_USHER_KIND_KEY   0
-#define NGX_HTTP_USHER_KIND_PLAN  1
-#define NGX_HTTP_USHER_KIND_DOMAIN  2
-#define NGX_HTTP_USHER_KIND_LINK  3
-#define NGX_HTTP_USHER_KINDS      8
+#define NGX_HTTP_USHER_KIND_KEY        0
+#define NGX_HTTP_USHER_KIND_PLAN       1
+#define NGX_HTTP_USHER_KIND_DOMAIN     2
+#define NGX_HTTP_USHER_KIND_LINK       3
+#define NGX_HTTP_USHER_KIND_CLICK_KEY  4
+#define NGX_HTTP_USHER_KINDS           8
 
 /* Words of changes, by a hash of the record: see the directory. */
 #define NGX_HTTP_USHER_TICKETS    4096

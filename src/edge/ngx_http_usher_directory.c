@@ -1,6 +1,6 @@
 
 /*
- * ngx_http_usher_directory.c - what the edge knows of keys and plans.
+ * ngx_http_usher_directory.c - what the edge knows of keys, plans and so on.
  *
  * DESIGN
  *
@@ -27,17 +27,12 @@
 
 #define NGX_HTTP_USHER_RENEW  10    /* msec */
 #define NGX_HTTP_USHER_PLANS  8     /* remembered */
-#define NGX_HTTP_USHER_MEMO   100   /* msec that a plan is remembered */
+#define NGX_HTTP_USHER_MEMO   100   /* msec that a record is remembered */
 
 
-/* A plan as it was read from the zone. */
 typedef struct {
-    ngx_cycle_t            *cycle;
+    ngx_http_usher_memo_t   memo;
     uint64_t                id;
-    ngx_atomic_t           *ticket;   /* in the zone; NULL: nothing is here */
-    ngx_atomic_uint_t       seen;     /* of the ticket, before it was read */
-    ngx_msec_t              read;     /* ngx_current_msec */
-    ngx_http_usher_fill_t   found;
     ngx_http_usher_plan_t   plan;
 } ngx_http_usher_plan_memo_t;
 
@@ -47,12 +42,14 @@ static void ngx_http_usher_directory_begin(ngx_http_usher_directory_t *d);
 static void ngx_http_usher_directory_end(ngx_http_usher_directory_t *d);
 static void ngx_http_usher_directory_event(ngx_event_t *ev,
     ngx_event_handler_pt handler);
-static ngx_uint_t ngx_http_usher_directory_remembers(
-    ngx_http_usher_directory_t *d, ngx_http_usher_plan_memo_t *memo,
-    uint64_t id);
-static ngx_uint_t ngx_http_usher_directory_memorize(
-    ngx_http_usher_directory_t *d, ngx_http_usher_plan_memo_t *memo,
+static ngx_uint_t ngx_http_usher_directory_plan_read(
+    ngx_http_usher_directory_t *d, ngx_http_usher_plan_memo_t *plan,
     uint64_t id, ngx_str_t *name);
+static ngx_uint_t ngx_http_usher_directory_remembers(
+    ngx_http_usher_directory_t *d, ngx_http_usher_memo_t *memo);
+static ngx_uint_t ngx_http_usher_directory_memorize(
+    ngx_http_usher_directory_t *d, ngx_http_usher_memo_t *memo,
+    ngx_uint_t kind, ngx_str_t *id, u_char *buf, size_t size, size_t *len);
 static ngx_int_t ngx_http_usher_directory_judge(
     ngx_http_usher_directory_t *d, ngx_uint_t kind, ngx_uint_t rc,
     ngx_http_usher_fill_t *found);
@@ -83,6 +80,7 @@ ngx_str_t  ngx_http_usher_kinds[] = {
     ngx_string("plan"),
     ngx_string("domain"),
     ngx_string("link"),
+    ngx_string("click_key"),
     ngx_null_string
 };
 
@@ -186,7 +184,7 @@ ngx_http_usher_directory_plan(ngx_http_request_t *r, uint64_t id,
     ngx_str_t                    name;
     ngx_uint_t                   cell;
     ngx_http_usher_directory_t  *d;
-    ngx_http_usher_plan_memo_t  *memo;
+    ngx_http_usher_plan_memo_t  *known;
 
     d = ngx_http_usher_directory();
 
@@ -194,20 +192,22 @@ ngx_http_usher_directory_plan(ngx_http_request_t *r, uint64_t id,
         return NGX_BUSY;
     }
 
-    memo = &ngx_http_usher_plans[id % NGX_HTTP_USHER_PLANS];
+    known = &ngx_http_usher_plans[id % NGX_HTTP_USHER_PLANS];
     cell = NGX_HTTP_USHER_CELL_FOUND;
 
-    if (!ngx_http_usher_directory_remembers(d, memo, id)) {
+    if (known->id != id
+        || !ngx_http_usher_directory_remembers(d, &known->memo))
+    {
         name.data = text;
         name.len = ngx_sprintf(text, "%uL", id) - text;
 
-        cell = ngx_http_usher_directory_memorize(d, memo, id, &name);
+        cell = ngx_http_usher_directory_plan_read(d, known, id, &name);
     }
 
-    *plan = &memo->plan;
+    *plan = &known->plan;
 
     rc = ngx_http_usher_directory_judge(d, NGX_HTTP_USHER_KIND_PLAN, cell,
-                                        &memo->found);
+                                        &known->memo.found);
 
     if (rc == NGX_AGAIN) {
         name.data = text;
@@ -215,10 +215,35 @@ ngx_http_usher_directory_plan(ngx_http_request_t *r, uint64_t id,
 
         rc = ngx_http_usher_wait(r, d, NGX_HTTP_USHER_KIND_PLAN, &name, NULL,
                                  cell == NGX_HTTP_USHER_CELL_FOUND
-                                 ? &memo->found : NULL);
+                                 ? &known->memo.found : NULL);
     }
 
     return rc;
+}
+
+
+static ngx_uint_t
+ngx_http_usher_directory_plan_read(ngx_http_usher_directory_t *d,
+    ngx_http_usher_plan_memo_t *plan, uint64_t id, ngx_str_t *name)
+{
+    size_t      len;
+    u_char      buf[1024];
+    ngx_uint_t  cell;
+
+    cell = ngx_http_usher_directory_memorize(d, &plan->memo,
+                                             NGX_HTTP_USHER_KIND_PLAN, name,
+                                             buf, sizeof(buf), &len);
+
+    if (cell == NGX_HTTP_USHER_CELL_FOUND
+        && ngx_http_usher_plan_unpack(buf, len, &plan->plan) != NGX_OK)
+    {
+        plan->memo.ticket = NULL;
+        return NGX_HTTP_USHER_CELL_NONE;
+    }
+
+    plan->id = id;
+
+    return cell;
 }
 
 
@@ -253,18 +278,53 @@ ngx_http_usher_directory_record(ngx_http_request_t *r, ngx_uint_t kind,
 }
 
 
+ngx_int_t
+ngx_http_usher_directory_memo(ngx_http_request_t *r, ngx_uint_t kind,
+    ngx_str_t *id, ngx_http_usher_memo_t *memo, u_char *buf, size_t *len)
+{
+    ngx_int_t                    rc;
+    ngx_uint_t                   cell;
+    ngx_http_usher_directory_t  *d;
+
+    *len = 0;
+
+    d = ngx_http_usher_directory();
+
+    if (d->shared == NULL) {
+        return NGX_BUSY;
+    }
+
+    cell = NGX_HTTP_USHER_CELL_FOUND;
+
+    if (!ngx_http_usher_directory_remembers(d, memo)) {
+        cell = ngx_http_usher_directory_memorize(d, memo, kind, id, buf,
+                                                 NGX_HTTP_USHER_RECORD_MAX,
+                                                 len);
+    }
+
+    rc = ngx_http_usher_directory_judge(d, kind, cell, &memo->found);
+
+    if (rc == NGX_AGAIN) {
+        rc = ngx_http_usher_wait(r, d, kind, id, NULL,
+                                 cell == NGX_HTTP_USHER_CELL_FOUND
+                                 ? &memo->found : NULL);
+    }
+
+    return rc;
+}
+
+
 /*
- * A plan that was read from the zone a moment ago serves on while its ticket
+ * A record that was read from the zone a moment ago serves on while its ticket
  * has not moved.  The ticket moves just before the record is dropped, so what
  * was read in between may be old; the time bounds how long it serves.
  */
 
 static ngx_uint_t
 ngx_http_usher_directory_remembers(ngx_http_usher_directory_t *d,
-    ngx_http_usher_plan_memo_t *memo, uint64_t id)
+    ngx_http_usher_memo_t *memo)
 {
     return memo->cycle == d->cycle
-           && memo->id == id
            && memo->ticket != NULL
            && *memo->ticket == memo->seen
            && ngx_current_msec - memo->read < NGX_HTTP_USHER_MEMO
@@ -274,34 +334,25 @@ ngx_http_usher_directory_remembers(ngx_http_usher_directory_t *d,
 
 static ngx_uint_t
 ngx_http_usher_directory_memorize(ngx_http_usher_directory_t *d,
-    ngx_http_usher_plan_memo_t *memo, uint64_t id, ngx_str_t *name)
+    ngx_http_usher_memo_t *memo, ngx_uint_t kind, ngx_str_t *id, u_char *buf,
+    size_t size, size_t *len)
 {
-    size_t         len;
-    u_char         buf[1024];
     ngx_uint_t     cell;
     ngx_atomic_t  *ticket;
 
     memo->ticket = NULL;
 
-    ticket = ngx_http_usher_ticket(d->shared, NGX_HTTP_USHER_KIND_PLAN, name);
+    ticket = ngx_http_usher_ticket(d->shared, kind, id);
     memo->seen = *ticket;
 
-    cell = ngx_http_usher_zone_record_get(NGX_HTTP_USHER_KIND_PLAN, name,
-                                          buf, sizeof(buf), &len,
+    cell = ngx_http_usher_zone_record_get(kind, id, buf, size, len,
                                           &memo->found);
 
-    if (cell != NGX_HTTP_USHER_CELL_FOUND) {
-        return cell;
+    if (cell == NGX_HTTP_USHER_CELL_FOUND) {
+        memo->cycle = d->cycle;
+        memo->read = ngx_current_msec;
+        memo->ticket = ticket;
     }
-
-    if (ngx_http_usher_plan_unpack(buf, len, &memo->plan) != NGX_OK) {
-        return NGX_HTTP_USHER_CELL_NONE;
-    }
-
-    memo->cycle = d->cycle;
-    memo->id = id;
-    memo->read = ngx_current_msec;
-    memo->ticket = ticket;
 
     return cell;
 }
@@ -565,7 +616,7 @@ ngx_http_usher_directory_init_conf(ngx_conf_t *cf, void *conf)
         /*
          * An old key may be a revoked one; an old plan only limits as it
          * did, and who has no key does not come so far; an old link leads
-         * where it led.
+         * where it led, and what an old click key signs is known for long.
          */
 
         dcf->stale[i] = (i == NGX_HTTP_USHER_KIND_KEY)
@@ -592,7 +643,8 @@ ngx_http_usher_stale(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     if (kind == NGX_HTTP_USHER_KINDS) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                            "unknown kind \"%V\" of records, \"key\", "
-                           "\"plan\", \"domain\" or \"link\" expected",
+                           "\"plan\", \"domain\", \"link\" or "
+                           "\"click_key\" expected",
                            &value[1]);
         return NGX_CONF_ERROR;
     }

@@ -60,6 +60,26 @@ typedef struct {
 } ngx_http_usher_directory_t;
 
 
+/* A record that is wanted all the time, as it was read from the zone. */
+typedef struct {
+    ngx_cycle_t                      *cycle;
+    ngx_atomic_t                     *ticket;    /* in the zone; NULL: nothing
+                                                    was read */
+    ngx_atomic_uint_t                 seen;      /* of it, before that */
+    ngx_msec_t                        read;      /* ngx_current_msec */
+    ngx_http_usher_fill_t             found;
+} ngx_http_usher_memo_t;
+
+/*
+ * As ngx_http_usher_directory_record(), but buf is filled only now and then.
+ * *len is 0 where what was read before still holds; otherwise, whatever is
+ * returned, it is to be taken: it is not read again.
+ */
+ngx_int_t ngx_http_usher_directory_memo(ngx_http_request_t *r,
+    ngx_uint_t kind, ngx_str_t *id, ngx_http_usher_memo_t *memo, u_char *buf,
+    size_t *len);
+
+
 /* The text of a kind, and the kind of a text or NGX_HTTP_USHER_KINDS. */
 extern ngx_str_t  ngx_http_usher_kinds[];
 ngx_uint_t ngx_http_usher_kind(ngx_str_t *name);
@@ -138,6 +158,8 @@ void ngx_http_usher_changes_stop(ngx_http_usher_directory_t *d);
 #define NGX_HTTP_USHER_SAID_ALIVE    0x01    /* a sign of life was seen */
 #define NGX_HTTP_USHER_SAID_LOST     0x02    /* none for 2 s */
 #define NGX_HTTP_USHER_SAID_REFUSED  0x04    /* reading changes is refused */
+#define NGX_HTTP_USHER_SAID_NO_KEY   0x08    /* no click key signs */
+#define NGX_HTTP_USHER_SAID_SEALED   0x10    /* one cannot be opened */
 #define NGX_HTTP_USHER_SAID_STALE    0x100   /* and on: stale of a kind ended */
 
 /* NGX_OK: the bit was not set, or not clear, and now it is: say so. */

@@ -1,8 +1,8 @@
 
 /*
  * ngx_http_usher_module.c - the state of a request, and directives that
- * belong to no single check: usher_node, usher_event, usher_route,
- * usher_request_id, usher_credential.
+ * belong to no single check: usher_node, usher_key_file, usher_event,
+ * usher_route, usher_request_id, usher_credential.
  *
  * DESIGN
  *
@@ -61,6 +61,13 @@ static ngx_command_t  ngx_http_usher_commands[] = {
     { ngx_string("usher_node"),
       NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE1,
       ngx_http_usher_node,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("usher_key_file"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE1,
+      ngx_http_usher_key_file,
       NGX_HTTP_MAIN_CONF_OFFSET,
       0,
       NULL },

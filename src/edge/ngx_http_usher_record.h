@@ -25,9 +25,16 @@ ngx_int_t ngx_http_usher_record_text(json_t *object, const char *name,
     size_t max, ngx_str_t *value);
 
 
-/* ---- ngx_http_usher_link_record.c */
+/* ---- ngx_http_usher_click_key.c */
 
 /* NULL, or what is wrong; buf has room for NGX_HTTP_USHER_RECORD_MAX. */
+const char *ngx_http_usher_click_key_pack(json_t *root, u_char *buf,
+    size_t *len);
+
+
+/* ---- ngx_http_usher_link_record.c */
+
+/* As the above. */
 const char *ngx_http_usher_domain_pack(json_t *root, u_char *buf,
     size_t *len);
 const char *ngx_http_usher_link_pack(json_t *root, u_char *buf, size_t *len);

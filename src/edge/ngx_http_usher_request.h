@@ -11,6 +11,9 @@
 
 #include "ngx_http_usher.h"
 
+#include "usher_click.h"
+#include "usher_secret.h"
+
 
 #define NGX_HTTP_USHER_EVENT_OFF     0
 #define NGX_HTTP_USHER_EVENT_ERRORS  1    /* status 400 and above */
@@ -61,6 +64,7 @@ typedef struct {
     ngx_array_t              headers;     /* the same of ->headers */
     ngx_http_usher_need_t    zone;
     ngx_http_usher_need_t    redis;
+    usher_secret_keys_t     *secret_keys; /* of usher_key_file; NULL: none */
 } ngx_http_usher_main_conf_t;
 
 
@@ -158,6 +162,23 @@ ngx_int_t ngx_http_usher_add_headers(ngx_conf_t *cf, ngx_array_t *sources);
 ngx_int_t ngx_http_usher_digest(ngx_str_t *text,
     u_char digest[USHER_KEY_DIGEST]);
 void ngx_http_usher_digest_done(void);
+
+
+/* ---- ngx_http_usher_click_key.c */
+
+char *ngx_http_usher_key_file(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+
+/* Those of usher_key_file, in the running configuration; NULL: none. */
+usher_secret_keys_t *ngx_http_usher_secret_keys(void);
+
+/*
+ * The n keys by which click ids are known, until the end of this turn of the
+ * event loop, and the one of them that signs, NULL if there is none: then it
+ * was said in the log, unless there is no usher_key_file.  Returns as
+ * ngx_http_usher_directory_record(), but for NGX_DECLINED.
+ */
+ngx_int_t ngx_http_usher_click_keys(ngx_http_request_t *r,
+    usher_click_key_t **keys, size_t *n, usher_click_key_t **current);
 
 
 /* ---- ngx_http_usher_argument.c */
