@@ -3,6 +3,7 @@
 
 use lib 't/lib';
 use Usher::Test;
+use Usher::Secret;
 
 use IO::Socket::INET;
 
@@ -11,6 +12,7 @@ my $t = Usher::Test->new;
 $t->postgres;
 $t->redis;
 $t->usherd;
+click_key($t);
 
 $t->sql("select api.org_create(name => 'acme')");
 $t->sql("select api.domain_add(host => 'localhost', org => 'acme')");
@@ -20,6 +22,7 @@ $t->sql("select api.link_add(host => 'localhost', slug => 'a', "
 $t->nginx(<<'CONF');
     usher_zone 4m;
     usher_redis %%REDIS%%;
+    usher_key_file %%DIR%%/keys;
     usher_journal %%DIR%%/journal size=64m segment=1m;
 
     server {

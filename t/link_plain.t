@@ -3,12 +3,14 @@
 
 use lib 't/lib';
 use Usher::Test;
+use Usher::Secret;
 
 my $t = Usher::Test->new;
 
 $t->postgres;
 $t->redis;
 $t->usherd;
+click_key($t);
 
 $t->sql("select api.org_create(name => 'acme')");
 $t->sql("select api.domain_add(host => 'go.example', org => 'acme')");
@@ -48,6 +50,7 @@ $t->write_file('bots.list', $t->slurp($t->top . '/conf/bots.list'));
 $t->nginx(<<'CONF');
     usher_zone 4m;
     usher_redis %%REDIS%%;
+    usher_key_file %%DIR%%/keys;
     usher_bots file=%%DIR%%/../bots.list;
     usher_journal %%DIR%%/journal size=16m segment=1m;
 
@@ -87,7 +90,7 @@ is(click('moved')->status, 308, 'its own status');
 
 like(click('macro?sub1=a%26b&sub2=x', 'Accept-Language' => 'fr;q=0.5, de-at')
          ->header('Location'),
-     qr{^https://shop\.example/macro\?c=[a-z0-9]{32}&s=a%26b&l=de-AT
+     qr{^https://shop\.example/macro\?c=[a-z2-7]{32}&s=a%26b&l=de-AT
         &utm_source=x&sub1=a%26b&sub2=x$}x, 'macros');
 
 is(field('named', 'Location'), 'https://shop.example/spring/shop/net/',
@@ -130,8 +133,8 @@ is($t->sql("select org_id from usher.click where host = 'other.example'"), 0,
    'a host of nobody');
 is($t->sql("select distinct address from usher.click"), '127.0.0.0/24',
    'no whole address');
-is($t->sql("select count(distinct click_id) = count(*) from usher.click"), 1,
-   'each has its id');
+is($t->sql("select count(distinct click_id) = count(*) from usher.click "
+    . "where link_id <> 0"), 1, 'each has its id');
 is($t->sql("select api.journal_verify()->>'ok'"), 'true', 'the books balance');
 
 # changes

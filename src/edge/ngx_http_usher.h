@@ -493,6 +493,8 @@ typedef struct {
     ngx_str_t                plan;           /* its name; empty until known */
     ngx_http_usher_saved_t  *saved;          /* keys taken out of arguments */
     ngx_http_usher_agent_t  *agent;          /* NULL until looked at */
+    ngx_str_t                click_id;       /* of usher_link; empty: none */
+    const char              *click_reason;   /* its word; NULL: no click */
     void                    *rules;          /* of auth, that let it in */
     void                    *module_data[4]; /* license, ... */
 } ngx_http_usher_ctx_t;

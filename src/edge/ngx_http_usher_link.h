@@ -11,7 +11,6 @@
 
 #include "ngx_http_usher_request.h"
 
-#include "usher_click.h"
 #include "usher_macro.h"
 
 
@@ -128,7 +127,7 @@ typedef struct {
     ngx_str_t               language;        /* de, de-AT; empty: unknown */
     ngx_str_t               referrer;        /* host */
     ngx_str_t               subs[NGX_HTTP_USHER_SUBS];
-    ngx_str_t               id;              /* of the click */
+    ngx_str_t               id;              /* signed; empty: none */
     ngx_str_t               args;            /* without "to" */
     ngx_str_t               page;            /* of a deep link; empty: none */
     ngx_str_t               url;             /* compiled; empty: nowhere */
@@ -138,8 +137,22 @@ typedef struct {
     ngx_uint_t              status;          /* of the answer */
     u_char                  words[2 * NGX_HTTP_USHER_WORD_MAX
                                   + USHER_CLICK_REFERRER_MAX];
-    u_char                  number[NGX_HTTP_USHER_REQUEST_ID];
 } ngx_http_usher_click_t;
+
+
+/* ---- ngx_http_usher_link_id.c */
+
+/*
+ * Signs an id for a click of a link, whatever the click is worth.  NGX_OK also
+ * where no key can be had, and the id is empty; NGX_AGAIN or NGX_ERROR.
+ */
+ngx_int_t ngx_http_usher_link_id(ngx_http_request_t *r,
+    ngx_http_usher_click_t *click);
+
+/* For $usher_click_id and $usher_click_reason: the last of a request. */
+ngx_int_t ngx_http_usher_link_show(ngx_http_request_t *r,
+    ngx_http_usher_click_t *click);
+ngx_int_t ngx_http_usher_link_variables(ngx_conf_t *cf);
 
 
 /* ---- ngx_http_usher_link_target.c */

@@ -37,9 +37,16 @@ static ngx_int_t ngx_http_usher_link_not_allowed(ngx_http_request_t *r);
 
 static char *ngx_http_usher_link(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
+static ngx_int_t ngx_http_usher_link_init(ngx_conf_t *cf);
+static void *ngx_http_usher_link_create_main_conf(ngx_conf_t *cf);
 static void *ngx_http_usher_link_create_conf(ngx_conf_t *cf);
 static char *ngx_http_usher_link_merge_conf(ngx_conf_t *cf, void *parent,
     void *child);
+
+
+typedef struct {
+    ngx_http_usher_need_t  first;            /* usher_link; empty: none */
+} ngx_http_usher_link_main_conf_t;
 
 
 static ngx_conf_enum_t  ngx_http_usher_link_prefetches[] = {
@@ -99,10 +106,10 @@ static ngx_command_t  ngx_http_usher_link_commands[] = {
 
 
 static ngx_http_module_t  ngx_http_usher_link_module_ctx = {
-    NULL,                                  /* preconfiguration */
-    NULL,                                  /* postconfiguration */
+    ngx_http_usher_link_variables,         /* preconfiguration */
+    ngx_http_usher_link_init,              /* postconfiguration */
 
-    NULL,                                  /* create main configuration */
+    ngx_http_usher_link_create_main_conf,  /* create main configuration */
     NULL,                                  /* init main configuration */
 
     NULL,                                  /* create server configuration */
@@ -132,7 +139,6 @@ ngx_module_t  ngx_http_usher_link_module = {
 static ngx_int_t
 ngx_http_usher_link_handler(ngx_http_request_t *r)
 {
-    uint64_t                     number;
     ngx_int_t                    rc;
     ngx_str_t                    location;
     ngx_http_usher_click_t       click;
@@ -149,8 +155,13 @@ ngx_http_usher_link_handler(ngx_http_request_t *r)
     llcf = ngx_http_get_module_loc_conf(r, ngx_http_usher_link_module);
 
     ngx_memzero(&click, offsetof(ngx_http_usher_click_t, words));
+    ngx_str_set(&click.id, "");
 
     rc = ngx_http_usher_link_find(r, llcf, &click);
+
+    if (rc == NGX_OK && click.link != NULL) {
+        rc = ngx_http_usher_link_id(r, &click);
+    }
 
     if (rc == NGX_AGAIN) {
         r->main->count++;
@@ -175,14 +186,6 @@ ngx_http_usher_link_handler(ngx_http_request_t *r)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    /* not the request's: error_page or post_action may make two clicks of it */
-
-    number = 0;
-
-    click.id.data = click.number;
-    click.id.len = ngx_http_usher_request_id(click.number, &number)
-                   - click.number;
-
     ngx_http_usher_link_choose(r, &click);
 
     if (ngx_http_usher_link_deep(r, &click) != NGX_OK) {
@@ -202,6 +205,10 @@ ngx_http_usher_link_handler(ngx_http_request_t *r)
         ngx_http_usher_link_nowhere(&click);
 
     } else if (rc != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    if (ngx_http_usher_link_show(r, &click) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
@@ -546,9 +553,10 @@ ngx_http_usher_link_not_allowed(ngx_http_request_t *r)
 static char *
 ngx_http_usher_link(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
-    char                      *rv;
-    ngx_str_t                 *value;
-    ngx_http_core_loc_conf_t  *clcf;
+    char                             *rv;
+    ngx_str_t                        *value;
+    ngx_http_core_loc_conf_t         *clcf;
+    ngx_http_usher_link_main_conf_t  *lmcf;
 
     rv = ngx_http_set_complex_value_slot(cf, cmd, conf);
 
@@ -564,7 +572,55 @@ ngx_http_usher_link(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     ngx_http_usher_needs_zone(cf, &value[0]);
     ngx_http_usher_needs_redis(cf, &value[0]);
 
+    lmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_usher_link_module);
+
+    if (lmcf->first.directive.len == 0) {
+        lmcf->first.directive = value[0];
+        lmcf->first.file = cf->conf_file->file.name;
+        lmcf->first.line = cf->conf_file->line;
+    }
+
     return NGX_CONF_OK;
+}
+
+
+/* What links can do without, though few would want that. */
+
+static ngx_int_t
+ngx_http_usher_link_init(ngx_conf_t *cf)
+{
+    ngx_http_usher_main_conf_t       *umcf;
+    ngx_http_usher_link_main_conf_t  *lmcf;
+
+    lmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_usher_link_module);
+
+    if (lmcf->first.directive.len == 0) {
+        return NGX_OK;
+    }
+
+    if (!ngx_http_usher_journal_configured(cf)) {
+        ngx_log_error(NGX_LOG_WARN, cf->log, 0,
+                      "\"usher_link\" without \"usher_journal\": no click is "
+                      "recorded in %V:%ui", &lmcf->first.file,
+                      lmcf->first.line);
+    }
+
+    umcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_usher_module);
+
+    if (umcf->secret_keys == NULL) {
+        ngx_log_error(NGX_LOG_WARN, cf->log, 0,
+                      "\"usher_link\" without \"usher_key_file\": clicks have "
+                      "no id in %V:%ui", &lmcf->first.file, lmcf->first.line);
+    }
+
+    return NGX_OK;
+}
+
+
+static void *
+ngx_http_usher_link_create_main_conf(ngx_conf_t *cf)
+{
+    return ngx_pcalloc(cf->pool, sizeof(ngx_http_usher_link_main_conf_t));
 }
 
 

@@ -4,6 +4,8 @@ package Usher::Secret;
 # A row is named as usher_secret.h has it: kind/org/name.
 #
 #     key_file($t, 'new', 'old');         # usherctl takes it from now on
+#     edge_keys($t);                      # and usher_key_file %%DIR%%/keys
+#     click_key($t);                      # both, and a first click key
 #     put($t, 'network/acme/awin', 's3cret');
 #     plain($t, 'network/acme/awin');     # opened by that file
 
@@ -11,8 +13,10 @@ use strict;
 use warnings;
 
 use Exporter 'import';
+use Usher::Test::Process 'owner';
 
-our @EXPORT = qw(call id_of key_file key_of plain put sealed status);
+our @EXPORT = qw(call click_key edge_keys id_of key_file key_of plain put sealed
+                 status);
 
 
 # By util/keygen: a new key, and behind it those of another file.
@@ -25,6 +29,31 @@ sub key_file {
     system($t->top . '/util/keygen', @files) == 0 or die "no key file\n";
 
     return $ENV{USHER_KEY_FILE} = $files[0];
+}
+
+
+# A node's own copy of usherctl's, in its directory.
+
+sub edge_keys {
+    my ($t, $node) = @_;
+
+    my $file = $t->write_file(($node // $t->{node}) . '/keys',
+                              Usher::Test::slurp($ENV{USHER_KEY_FILE}));
+
+    chmod 0600, $file;
+    chown owner(), $file;
+
+    return $file;
+}
+
+
+sub click_key {
+    my ($t) = @_;
+
+    key_file($t, 'keys');
+    edge_keys($t);
+
+    return $t->ctl('click_key rotate')->{key};
 }
 
 
