@@ -3,6 +3,7 @@
 
 use lib 't/lib';
 use Usher::Test;
+use Usher::Click;
 use Usher::Secret;
 
 use MIME::Base64 qw(encode_base64);
@@ -78,6 +79,11 @@ hides('nor for whom', said('--actor', 'nobody', call('put', $row, "value=\@$file
 my $after = sealed($t, $row);
 hides('drop', said(call('drop', $row)));
 
+my $answer = said('click_key rotate');
+my $click = secret_of($t, 0);
+push @never, $click, unpack('H*', $click), encode_base64($click, '');
+hides('a click key', $answer);
+
 # what is left of it
 
 my $log = $t->log_of('postgres');
@@ -89,7 +95,8 @@ like($log, qr/secret_put.*\n.*parameters: .*\Q$before\E/m,
 is($t->sql("select count(*) from usher.audit where function ~ '^secret'"), 5,
    'each change is in the audit');
 hides('the audit', $audit);
-unlike($audit, qr/\Q$_\E/, '... nor a ciphertext') for $before, $after;
+unlike($audit, qr/\Q$_\E/, '... nor a ciphertext') for $before, $after,
+                                                     sealed($t, 'click//0');
 put($t, $row, $secret);
 my $dump = postgres_bin('pg_dump');
 hides('a dump', scalar `'$dump' -h $t->{dir} -U postgres usher`);

@@ -1,7 +1,7 @@
 
 /*
- * ngx_http_usher_test_module.c - events on demand, for the tests of the
- * journal; never built into a module that is installed.
+ * ngx_http_usher_test_module.c - events on demand, and what the edge knows of
+ * click ids, for tests; never built into a module that is installed.
  *
  *     usher_test_hook source      journals the request's body as a waiting,
  *                                 unique event, in parts when it is large:
@@ -9,11 +9,15 @@
  *     usher_test_line             journals the body's lines as they are,
  *                                 through the log phase's way: 204, 503
  *
+ *     usher_test_click            reads $arg_id as the id of a click: "ok" and
+ *                                 its key and link, "malformed", "no key" or
+ *                                 "forged"; 503 if it cannot be told now
+ *
  * The delivery id of a hook is $arg_id.
  */
 
 
-#include "ngx_http_usher.h"
+#include "ngx_http_usher_request.h"
 
 
 #define NGX_HTTP_USHER_TEST_WHOLE  (8 * 1024)   /* of a body, without parts */
@@ -31,11 +35,14 @@ static ngx_int_t ngx_http_usher_test_event(ngx_http_request_t *r,
     ngx_str_t *body, ngx_uint_t parts);
 static void ngx_http_usher_test_synced(ngx_http_request_t *r);
 static void ngx_http_usher_test_line(ngx_http_request_t *r);
+static ngx_int_t ngx_http_usher_test_click(ngx_http_request_t *r);
 static ngx_int_t ngx_http_usher_test_body(ngx_http_request_t *r,
     ngx_str_t *body);
 static void ngx_http_usher_test_answer(ngx_http_request_t *r, ngx_int_t rc);
 static void *ngx_http_usher_test_create_conf(ngx_conf_t *cf);
 static char *ngx_http_usher_test_directive(ngx_conf_t *cf,
+    ngx_command_t *cmd, void *conf);
+static char *ngx_http_usher_test_click_directive(ngx_conf_t *cf,
     ngx_command_t *cmd, void *conf);
 
 
@@ -51,6 +58,13 @@ static ngx_command_t  ngx_http_usher_test_commands[] = {
     { ngx_string("usher_test_line"),
       NGX_HTTP_LOC_CONF|NGX_CONF_NOARGS,
       ngx_http_usher_test_directive,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("usher_test_click"),
+      NGX_HTTP_LOC_CONF|NGX_CONF_NOARGS,
+      ngx_http_usher_test_click_directive,
       NGX_HTTP_LOC_CONF_OFFSET,
       0,
       NULL },
@@ -247,6 +261,48 @@ ngx_http_usher_test_line(ngx_http_request_t *r)
 
 
 static ngx_int_t
+ngx_http_usher_test_click(ngx_http_request_t *r)
+{
+    size_t                      n;
+    ngx_int_t                   rc;
+    ngx_str_t                   id, type;
+    usher_click_t               click;
+    usher_click_key_t          *keys, *current;
+    ngx_http_complex_value_t    cv;
+
+    static u_char  ok[sizeof("ok 15 4294967295")];
+    static char   *words[] = { (char *) ok, "malformed", "no key", "forged" };
+
+    rc = ngx_http_usher_click_keys(r, &keys, &n, &current);
+
+    if (rc == NGX_AGAIN) {
+        r->main->count++;
+        return NGX_DONE;
+    }
+
+    if (rc != NGX_OK) {
+        return NGX_HTTP_SERVICE_UNAVAILABLE;
+    }
+
+    if (ngx_http_arg(r, (u_char *) "id", 2, &id) != NGX_OK) {
+        return NGX_HTTP_BAD_REQUEST;
+    }
+
+    ngx_memzero(&click, sizeof(usher_click_t));
+    rc = usher_click_read(id.data, id.len, keys, n, &click);
+
+    ngx_sprintf(ok, "ok %ud %ud%Z", click.key, click.link);
+
+    ngx_memzero(&cv, sizeof(ngx_http_complex_value_t));
+    cv.value.data = (u_char *) words[rc];
+    cv.value.len = ngx_strlen(words[rc]);
+    ngx_str_set(&type, "text/plain");
+
+    return ngx_http_send_response(r, NGX_HTTP_OK, &type, &cv);
+}
+
+
+static ngx_int_t
 ngx_http_usher_test_body(ngx_http_request_t *r, ngx_str_t *body)
 {
     u_char       *p;
@@ -338,6 +394,19 @@ ngx_http_usher_test_directive(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
     clcf->handler = ngx_http_usher_test_handler;
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_http_usher_test_click_directive(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf)
+{
+    ngx_http_core_loc_conf_t  *clcf;
+
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+    clcf->handler = ngx_http_usher_test_click;
 
     return NGX_CONF_OK;
 }
