@@ -63,7 +63,7 @@ sub alerts { return scalar(() = $t->error_log =~ /\[alert\].*$_[0]/g) }
 
 signs('none', 'sent on without an id');
 $t->get('/go/a') for 1 .. 20;
-is(alerts('no click key signs.*usherctl click_key rotate'), 1, 'an alert, once');
+is(alerts('no click key signs.*usherctl click key rotate'), 1, 'an alert, once');
 is(says('c' . 'a' x 31), 'no key', 'no id is known');
 
 # it signs, and the next one, and the first is known

@@ -5,6 +5,7 @@
 
 use lib 't/lib';
 use Usher::Test;
+use Usher::Secret;
 
 my $t = Usher::Test->new;
 my $dir = $t->dir;
@@ -66,6 +67,7 @@ sub around {
 }
 
 
+key_file($t, 'keys');
 accepted("conf/$_", $t->slurp($t->top . "/conf/$_.conf"))
     for 'api', 'trial', 'usher-run';
 

@@ -253,7 +253,7 @@ ngx_http_usher_click_said(usher_click_key_t *current)
     if (ngx_http_usher_said(d, NGX_HTTP_USHER_SAID_NO_KEY) == NGX_OK) {
         ngx_log_error(NGX_LOG_ALERT, ngx_cycle->log, 0,
                       "usher: no click key signs, clicks get no id and cannot "
-                      "be found again: make one by \"usherctl click_key "
+                      "be found again: make one by \"usherctl click key "
                       "rotate\"");
     }
 }
