@@ -3,12 +3,14 @@
 
 use lib 't/lib';
 use Usher::Test;
+use Usher::Secret 'click_key';
 
 my $t = Usher::Test->new;
 
 $t->postgres;
 $t->redis;
 $t->usherd;
+click_key($t);
 
 $t->sql("select api.org_create(name => 'acme')");
 $t->sql("select api.domain_add(host => '$_', org => 'acme')")
@@ -63,6 +65,7 @@ call('link_target_set', host => 'localhost', slug => 'split', target => 'a',
 $t->nginx(<<'CONF');
     usher_zone 4m;
     usher_redis %%REDIS%%;
+    usher_key_file %%DIR%%/keys;
     usher_journal %%DIR%%/journal size=16m segment=1m;
 
     set_real_ip_from 127.0.0.1;
