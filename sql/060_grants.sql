@@ -14,7 +14,8 @@ revoke select on usher.member, usher.right, usher.audit, usher.migration,
 grant select (id, org_id, name, disabled_at) on usher.partner to usher_daemon;
 
 grant insert on usher.request, usher.click, usher.hook, usher.hook_key,
-    usher.part, usher.usage_delta, usher.journal_gap, usher.quarantine
+    usher.conversion_event, usher.conversion_key, usher.part,
+    usher.usage_delta, usher.journal_gap, usher.quarantine
     to usher_daemon;
 grant insert, update on usher.journal to usher_daemon;
 grant insert, update, delete on usher.journal_mark, usher.lease
@@ -54,6 +55,7 @@ grant execute on function
 grant select on usher.request, usher.click, usher.click_reason,
     usher.domain, usher.link, usher.link_target, usher.health,
     usher.health_target, usher.hook, usher.hook_key,
+    usher.conversion_event, usher.conversion_key,
     usher.usage_delta, usher.usage, usher.usage_close, usher.usage_total,
     usher.journal, usher.journal_gap, usher.quarantine, usher.org,
     usher.plan, usher.plan_policy, usher.subscription,

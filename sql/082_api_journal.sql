@@ -110,6 +110,7 @@ begin
         select (select count(*) from usher.request) as request,
                (select count(*) from usher.click) as click,
                (select count(*) from usher.hook) as hook,
+               (select count(*) from usher.conversion_event) as conversion,
                (select count(*) from usher.part) as part,
                (select coalesce(sum(p.rows), 0)::bigint
                 from usher.partition_gone p) as dropped,
@@ -142,6 +143,12 @@ begin
               and c.received_at >= coalesce(since, '-infinity')
         group by c.click_id
         having count(*) > 1
+        union all
+        select v.transaction_id, true, count(*)
+        from usher.conversion_event v
+        where v.received_at >= coalesce(since, '-infinity')
+        group by v.postback_id, v.transaction_id, v.digest
+        having count(*) > 1
     ), sums as (
         select coalesce(sum(u.requests), 0)::bigint as requests
         from (select d.requests from usher.usage_delta d
@@ -153,7 +160,7 @@ begin
         from slots s
     ), books as (
         select j.lines - j.losers - t.quarantined - t.request - t.click
-               - t.hook - t.part - t.dropped as missing
+               - t.hook - t.conversion - t.part - t.dropped as missing
         from stored t, journal j
     ), twice as (
         select a.request_id, a.n
@@ -176,6 +183,11 @@ begin
         'hook_difference', (select count(*) from usher.hook_key) - t.hook
             - (select coalesce(sum(p.rows), 0)::bigint
                from usher.partition_gone p where p.table_name = 'hook'),
+        'conversion_difference',
+            (select count(*) from usher.conversion_key) - t.conversion
+            - (select coalesce(sum(p.rows), 0)::bigint
+               from usher.partition_gone p
+               where p.table_name = 'conversion_event'),
         'gaps', (select coalesce(sum(s.gaps), 0) from slots s),
         'gap_bytes', (select coalesce(sum(g.to_position - g.from_position), 0)
                       from usher.journal_gap g) - d.gap_bytes,
@@ -211,6 +223,9 @@ begin
         case when (v->>'hook_difference')::bigint <> 0
              then format('keys of hooks differ from rows by %s',
                          v->>'hook_difference') end,
+        case when (v->>'conversion_difference')::bigint <> 0
+             then format('keys of conversions differ from rows by %s',
+                         v->>'conversion_difference') end,
         case when (v->>'gaps')::bigint > 0
              then format('%s gaps, %s bytes', v->>'gaps',
                          v->>'gap_bytes') end,

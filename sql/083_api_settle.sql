@@ -323,6 +323,7 @@ declare
     v      jsonb;
     r      usher.request;
     h      usher.hook;
+    c      usher.conversion_event;
     since  timestamptz;
 begin
     case kind
@@ -334,7 +335,7 @@ begin
             returning * into r;
 
             -- As flush books it, under the same lock.
-            select c.closed_until into since from usher.usage_close c
+            select u.closed_until into since from usher.usage_close u
             for share;
 
             insert into usher.usage_delta (hour, key_id, org_id, route,
@@ -363,6 +364,21 @@ begin
             end if;
 
             insert into usher.hook values (h.*);
+
+        when 'v1' then
+            c := jsonb_populate_record(null::usher.conversion_event,
+                     usher.line_read('usher.conversion_event', line));
+
+            insert into usher.conversion_key (postback_id, transaction_id,
+                digest)
+            values (c.postback_id, c.transaction_id, c.digest)
+            on conflict do nothing;
+
+            if not found then
+                return false;
+            end if;
+
+            insert into usher.conversion_event values (c.*);
 
         when 'p1' then
             insert into usher.part

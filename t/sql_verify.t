@@ -79,6 +79,18 @@ finds("insert into usher.usage select * from usher.usage_delta",
 finds("insert into usher.hook_key values ('s', '1')",
       qr/keys of hooks differ from rows by 1/, 'a hook without its row');
 
+# what was said of a conversion, twice: no count differs
+
+my $said = "insert into usher.conversion_event
+            select now(), '2026-01-01', 1, 1, 'postback', 1, '', 't1', '', '',
+                   '', '', '', '', '\\x00', 'edge1', '', null, '', 0";
+
+finds("insert into usher.conversion_key values (1, 't1', '\\x00')",
+      qr/keys of conversions differ from rows by 1/, 'one without its row');
+finds("$said; $said; update usher.journal set lines = 12",
+      qr/^1 rows are there again/, 'one that is there twice');
+is_deeply($v->{duplicate_ids}, [ 't1' ], '... which one');
+
 # retention takes rows, not the proof
 
 $t->sql("select usher.partition_ensure('request', '2026-01-01')");

@@ -67,6 +67,10 @@ static const usher_event_kind_t  usher_event_table[] = {
     { 'c', '1', 0, 0, 0, "usher.click", USHER_CLICK_COLUMNS,
       NULL, NULL, USHER_CLICK_NCOLUMNS },
 
+    { 'v', '1', 0, 1, 1, "usher.conversion_event", USHER_CONVERSION_COLUMNS,
+      "usher.conversion_key", "postback_id, transaction_id, digest",
+      USHER_CONVERSION_NCOLUMNS },
+
     { 'h', '1', 0, 1, 1, "usher.hook",
       "source, delivery_id, event_time, id, headers, body, parts, flags",
       "usher.hook_key", "source, delivery_id", 8 },

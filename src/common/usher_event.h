@@ -95,6 +95,32 @@ const usher_event_kind_t *usher_event_kinds(void);
 #define USHER_CLICK_REFERRER_MAX 128
 #define USHER_CLICK_SUB_MAX      64
 
+/*
+ * Conversion events, version 1, written and synced before the answer.  The
+ * same of limits; transaction_id, status, amounts, currency, customer and
+ * coupon are what was said, and nothing of it is believed here.  The digest is
+ * SHA-256, 32 bytes: the same word of the same transaction is one event.
+ */
+#define USHER_CONVERSION_TAG      "v1"
+#define USHER_CONVERSION_COLUMNS                                              \
+    "event_time, postback_id, org_id, origin, click_status, click_id, "       \
+    "transaction_id, status, amount, sale_amount, currency, customer, "       \
+    "coupon, digest, node, request_id, address, query, flags"
+#define USHER_CONVERSION_NCOLUMNS 19
+
+#define USHER_CONVERSION_ORIGIN_MAX       16   /* "postback", "pixel" */
+#define USHER_CONVERSION_CLICK_ID_MAX     64
+#define USHER_CONVERSION_TRANSACTION_MAX  128
+#define USHER_CONVERSION_STATUS_MAX       64
+#define USHER_CONVERSION_AMOUNT_MAX       32   /* both amounts */
+#define USHER_CONVERSION_CURRENCY_MAX     16
+#define USHER_CONVERSION_CUSTOMER_MAX     128
+#define USHER_CONVERSION_COUPON_MAX       64
+#define USHER_CONVERSION_DIGEST           32   /* bytes */
+#define USHER_CONVERSION_NODE_MAX         64
+#define USHER_CONVERSION_ID_MAX           64   /* request_id */
+#define USHER_CONVERSION_QUERY_MAX        2048
+
 
 /*
  * Writes len bytes of outside text at src as one COPY text column to dst,

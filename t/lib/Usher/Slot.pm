@@ -13,6 +13,7 @@ use strict;
 use warnings;
 no warnings "portable";
 
+use Digest::SHA ();
 use POSIX ();
 use Redis;
 
@@ -96,6 +97,28 @@ sub hook {
     return join("\t", 'h1', $source, $delivery, '2026-01-01 00:00:00.000+00',
                 $col{id} // '', $col{headers} // '{}', '\\\\x6869', 0, 0)
            . "\n";
+}
+
+
+# What was said of a transaction; columns that are not given are empty.
+
+sub conversion {
+    my ($self, $transaction, %col) = @_;
+
+    my @said = ($transaction, map { $col{$_} // '' }
+                qw(status amount sale_amount currency customer coupon));
+    my ($click, $origin) = ($col{click_id} // '', $col{origin} // 'postback');
+    my $digest = $col{digest}
+        // Digest::SHA::sha256_hex(join "\t", @said, $click, $origin);
+
+    return join("\t", 'v1',
+                $col{event_time} // POSIX::strftime('%Y-%m-%d %H:%M:%S.123+00',
+                                                    gmtime),
+                $col{postback_id} // 1, $col{org_id} // 1, $origin,
+                $col{click_status} // ($click eq '' ? 1 : 0), $click, @said,
+                "\\\\x$digest", $self->{node}, 'req-c-' . ++$number,
+                $col{address} // '192.0.2.1', $col{query} // 'a=1',
+                $col{flags} // 0) . "\n";
 }
 
 
