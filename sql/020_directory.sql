@@ -23,10 +23,10 @@ comment on table usher.directory_outbox is
     'Records to be written to Redis; taken by the directory duty';
 comment on column usher.directory_outbox.id is 'Order of making';
 comment on column usher.directory_outbox.kind is
-    'key, plan, link, domain or click_key';
+    'key, plan, link, domain, click_key or postback';
 comment on column usher.directory_outbox.ids is
     'Ids of records: hexadecimal digests of keys, numbers of plans, host and '
-    'slug of links, hosts; all, of click keys';
+    'slug of links, hosts, tokens of postbacks; all, of click keys';
 comment on column usher.directory_outbox.urgent is
     'Something was taken away (revoked, disabled, narrowed): goes first';
 comment on column usher.directory_outbox.inserted is
@@ -590,9 +590,13 @@ begin
     elsif kind = 'click_key' then
         return query select * from usher.click_key_records(ids);
 
+    elsif kind = 'postback' then
+        return query select * from usher.postback_records(ids);
+
     else
         raise exception 'no records of kind "%"', kind
-            using hint = 'Kinds are key, plan, link, domain and click_key.';
+            using hint = 'Kinds are key, plan, link, domain, click_key and '
+                         'postback.';
     end if;
 end
 $$;
@@ -636,9 +640,13 @@ begin
     elsif kind = 'click_key' then
         return query select 'all';
 
+    elsif kind = 'postback' then
+        return query select p.token from usher.postback p;
+
     else
         raise exception 'no records of kind "%"', kind
-            using hint = 'Kinds are key, plan, link, domain and click_key.';
+            using hint = 'Kinds are key, plan, link, domain, click_key and '
+                         'postback.';
     end if;
 end
 $$;
@@ -683,9 +691,16 @@ begin
     elsif kind = 'click_key' then
         return query select 'all' where after is null;
 
+    elsif kind = 'postback' then
+        return query
+        select p.token from usher.postback p
+        where p.token > coalesce(after, '')
+        order by p.token limit 1000;
+
     else
         raise exception 'no records of kind "%"', kind
-            using hint = 'Kinds are key, plan, link, domain and click_key.';
+            using hint = 'Kinds are key, plan, link, domain, click_key and '
+                         'postback.';
     end if;
 end
 $$;

@@ -69,3 +69,7 @@ grant select on usher.request, usher.click, usher.click_reason,
 grant select (id, org_id, name, kind, terms, terms_at, payout_method,
     payout_min, currency, disabled_at, created_at)
     on usher.partner to usher_report;
+grant select (id, org_id, name, network_id, program_id, form, pixel,
+    disabled_at, created_at)
+    on usher.postback to usher_report;
+grant select on usher.postback_setup to usher_report;

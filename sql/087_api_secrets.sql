@@ -301,6 +301,12 @@ begin
     perform usher.secret_note('secret_drop', s);
 
     return usher.secret_json(s);
+
+exception
+    when foreign_key_violation then
+        perform usher.fail('409', format('secret "%s" is in use', name),
+            'postback_list shows by what; it may have another by '
+            'postback_update key=.');
 end
 $$;
 

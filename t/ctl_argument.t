@@ -97,10 +97,10 @@ my %other = map { $_ => 1 } qw(org plan key slot gap id starts at what
     secret_retire=kind secret_retire=name secret_drop=kind secret_drop=name);
 
 # these nouns are held against their values in t/program_argument.t,
-# link_right.t and click_key.t
+# link_right.t, click_key.t and postback_argument.t
 
-my $elsewhere =
-    qr/^(preset|network|program|product|campaign|partner|domain|link|click_key)_/;
+my $elsewhere = qr/^(preset|network|program|product|campaign|partner
+                    |domain|link|click_key|postback)_/x;
 
 for my $row ($t->rows("select f->>'name', a->>'name'
         from jsonb_array_elements(api.catalogue()) f,

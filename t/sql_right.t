@@ -89,10 +89,10 @@ my %call = (
 );
 
 # these nouns are held against theirs in t/program_right.t, link_right.t and
-# click_key.t
+# click_key.t and postback_right.t
 
-my $elsewhere =
-    qr/^(preset|network|program|product|campaign|partner|domain|link|click_key)_/;
+my $elsewhere = qr/^(preset|network|program|product|campaign|partner
+                    |domain|link|click_key|postback)_/x;
 
 my @all = grep { $_ !~ $elsewhere } map { $_->[0] }
           $t->rows("select f->>'name' from jsonb_array_elements(

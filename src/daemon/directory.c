@@ -65,10 +65,11 @@ const char *const  usherd_directory_kinds[USHERD_DIRECTORY_NKINDS] = {
     "plan",
     "domain",
     "link",
-    "click_key"
+    "click_key",
+    "postback"
 };
 
-/* Of which ids are made: digests, numbers, hosts, and hosts with slugs. */
+/* Of which ids are made: digests, numbers, hosts, hosts with slugs, tokens. */
 #define USHERD_DIRECTORY_ID                                                   \
     "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ._~/-"
 

@@ -16,9 +16,9 @@
  * Kinds of records that this usherd writes; outbox rows of other kinds are
  * left for a newer one.
  */
-#define USHERD_DIRECTORY_NKINDS    5
+#define USHERD_DIRECTORY_NKINDS    6
 #define USHERD_DIRECTORY_KNOWN                                                \
-    "kind IN ('key', 'plan', 'domain', 'link', 'click_key')"
+    "kind IN ('key', 'plan', 'domain', 'link', 'click_key', 'postback')"
 
 extern const char *const  usherd_directory_kinds[USHERD_DIRECTORY_NKINDS];
 
