@@ -7,7 +7,7 @@ grant usage on schema usher to usher_daemon, usher_report;
 
 grant select on all tables in schema usher to usher_daemon;
 revoke select on usher.member, usher.right, usher.audit, usher.migration,
-    usher.partner,
+    usher.partner, usher.todo, usher.notification,
     usher.account, usher.account_balance, usher.ledger_entry,
     usher.ledger_posting, usher.cost, usher.revenue
     from usher_daemon;
@@ -45,6 +45,8 @@ grant execute on function
     usher.keep_fold(),
     usher.keep_due(),
     usher.keep_prune(),
+    usher.react(integer),
+    usher.react_state(),
     usher.health_collect(integer),
     usher.health_due(integer),
     usher.health_seen(text, integer, text)

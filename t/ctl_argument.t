@@ -79,6 +79,7 @@ my %call = (
     secret_recrypt => [ '', { resealed => [ '{}', qr/Leave it out/ ],
                               limit => [ 0, qr/1 to 10000/ ] } ],
     quarantine_settle => [ 'id=1 reason=x', { reason => [ $long, $reason ] } ],
+    todo_drop => [ 'id=1 reason=x', { reason => [ $long, $reason ] } ],
     fx_import => [ 'csv=day,base,quote,rate', {
         csv => [ 'x', qr/names the columns: day, base, quote, rate/ ],
         source => $source } ],
@@ -93,7 +94,7 @@ my %call = (
 # what is looked for, and moments that may be any
 
 my %other = map { $_ => 1 } qw(org plan key slot gap id starts at what
-    key_update=expires member_drop=actor plan_policy_drop=policy
+    key_update=expires todo_retry=handler member_drop=actor plan_policy_drop=policy
     secret_retire=kind secret_retire=name secret_drop=kind secret_drop=name);
 
 # these nouns are held against their values in t/program_argument.t,

@@ -82,6 +82,9 @@ my %call = (
     quarantine_list     => [ '', '' ],
     quarantine_retry    => [ 'id=1', '' ],
     quarantine_settle   => [ 'id=2 reason=x', '' ],
+    todo_list           => [ '', '' ],
+    todo_retry          => [ 'handler=x', '' ],
+    todo_drop           => [ 'id=1 reason=x', '' ],
     directory_show      => [ '', '' ],
     fx_import           => [ 'csv=day,base,quote,rate', '' ],
     ledger_reverse      => [ 'what=sale reason=x', '' ],
@@ -107,6 +110,8 @@ $t->sql("insert into usher.quarantine (slot, position, kind, line, reason)
          select slot, 0, 'x1', '', 'bad' from usher.journal,
                 generate_series(1, 2)");
 
+$t->sql("insert into usher.todo (handler, reference, attempts, failed_at)
+         values ('x', '{}', 1, now())");
 $t->sql("select usher.ledger_post('sale', array[usher.account_ensure(1, 'asset',
                 'a', 'EUR'), usher.account_ensure(1, 'revenue', 'b', 'EUR')],
                 array[5, -5])");

@@ -47,7 +47,7 @@ sub calm_again {
     $t->wait_for(sub { all_of($_, sub { $_ == 1 }) }, "$_[0]: $_ is over", 20)
         for qw(postgres_up redis_up up);
     $t->wait_for(sub { all_of($_, \&small) }, "$_[0]: $_ is over", 40)
-        for qw(flush_lag_ms directory_lag_ms);
+        for qw(flush_lag_ms directory_lag_ms react_lag_ms);
 }
 
 my @slots = ($calm, $slot, $forked);
@@ -55,7 +55,7 @@ my @slots = ($calm, $slot, $forked);
 row($_) for @slots;
 $t->wait_for(sub { @slots == grep { $_->stored } @slots }, 'a beginning');
 calm_again('calm');
-is(scalar(() = values_of('postgres_up')), 3, 'three have PostgreSQL');
+is(scalar(() = values_of('postgres_up')), 4, 'four have PostgreSQL');
 is(scalar(() = values_of('redis_up')), 2, 'two have Redis');
 
 # PostgreSQL is away, and something is not stored; it hangs; Redis is away
@@ -65,7 +65,7 @@ row($calm);
 $t->wait_for(sub { all_of('postgres_up', sub { $_ == 0 }) },
              'PostgreSQL: away');
 $t->wait_for(sub { any_of($_, \&large) }, "PostgreSQL: $_", 20)
-    for qw(flush_lag_ms directory_lag_ms);
+    for qw(flush_lag_ms directory_lag_ms react_lag_ms);
 $t->start('postgres');
 $t->wait_for(sub { $calm->stored }, 'PostgreSQL: stored in the end', 20);
 $t->wait_for(sub { all_of('flush_lag_ms', \&small) },
@@ -135,6 +135,16 @@ $t->wait_for(sub { any_of('flush_slots_forked', sub { $_ == 1 }) }, 'forked');
 $t->ctl('journal fork_accept slot=' . $forked->id . ' reason=test');
 $t->wait_for(sub { all_of('flush_slots_forked', sub { $_ == 0 }) },
              'accepted: over');
+
+# what follows from an event and cannot be done
+
+$t->sql("insert into usher.todo (handler, reference, attempts, failed_at)
+         values ('nothing', '{}', 15, now())");
+$t->wait_for(sub { any_of('react_given_up', sub { $_ == 1 }) }, 'given up',
+             20);
+$t->ctl('todo drop reason=test id=' . $t->ctl('todo list')->[0]{id});
+$t->wait_for(sub { all_of('react_given_up', sub { $_ == 0 }) },
+             'dropped: over', 20);
 
 # silent: not announced for an hour
 

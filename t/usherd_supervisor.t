@@ -46,7 +46,7 @@ is(() = $t->log_of('usherd') =~ /flush.* Redis .* cannot be reached/g, 1,
 
 # each duty is started again
 
-for my $duty (qw(flush directory keep)) {
+for my $duty (qw(flush directory react keep)) {
     my $old = $t->kill9($duty);
 
     $t->wait_for(sub { my @now = $t->duties($duty);
@@ -74,7 +74,7 @@ $t->wait_for($pause, 'the pause grows');
 
 # SIGTERM ends a duty in the midst of a statement, too
 
-my @duties = map { $t->duties($_) } qw(flush directory keep);
+my @duties = map { $t->duties($_) } qw(flush directory react keep);
 my $db = DBI->connect('dbi:Pg:' . $t->dsn =~ tr/ /;/r, '', '',
                       { RaiseError => 1 });
 $db->begin_work;
@@ -94,9 +94,9 @@ ok(!-e "$t->{dir}/usherd.metrics", 'its socket is gone');
 # a killed supervisor takes its duties along
 
 $t->start('usherd');
-$t->wait_for(sub { 3 == grep { $t->duties($_) } qw(flush directory keep) },
+$t->wait_for(sub { 4 == grep { $t->duties($_) } qw(flush directory react keep) },
              'started again');
-@duties = map { $t->duties($_) } qw(flush directory keep);
+@duties = map { $t->duties($_) } qw(flush directory react keep);
 $t->kill9('usherd');
 $t->wait_for(sub { !grep { alive($_) } @duties },
              'a killed supervisor takes its duties along');

@@ -280,7 +280,7 @@ usherd_metrics_series(usherd_text_t *text, const char *name,
     uint64_t           value;
     const char        *total;
     usherd_process_t  *p;
-    static const char  *duties[] = { "flush_", "directory_", "keep_",
+    static const char  *duties[] = { "flush_", "directory_", "react_", "keep_",
                                      "health_" };
 
     total = strcmp(type, "counter") == 0 ? "_total" : "";
@@ -309,7 +309,8 @@ usherd_metrics_series(usherd_text_t *text, const char *name,
         value = *(volatile uint64_t *) (void *) ((char *) p + offset);
 
         if (offset == offsetof(usherd_process_t, flush_lag_ms)
-            || offset == offsetof(usherd_process_t, directory_lag_ms))
+            || offset == offsetof(usherd_process_t, directory_lag_ms)
+            || offset == offsetof(usherd_process_t, react_lag_ms))
         {
             value = usherd_metrics_lag(p, value);
         }
@@ -320,14 +321,15 @@ usherd_metrics_series(usherd_text_t *text, const char *name,
 }
 
 
-/* Keep and health have no Redis. */
+/* React, keep and health have no Redis. */
 
 static int
 usherd_metrics_without(usherd_process_t *p, const char *name)
 {
-    return (strncmp(p->name, "keep", 4) == 0
-            || strncmp(p->name, "health", 6) == 0)
-           && strncmp(name, "redis_", 6) == 0;
+    return strncmp(name, "redis_", 6) == 0
+           && (strncmp(p->name, "react", 5) == 0
+               || strncmp(p->name, "keep", 4) == 0
+               || strncmp(p->name, "health", 6) == 0);
 }
 
 

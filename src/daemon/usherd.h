@@ -36,6 +36,7 @@ typedef struct usherd_conf_s  usherd_conf_t;
 #define USHERD_DUTIES(_)                                                      \
     _(flush)                                                                  \
     _(directory)                                                              \
+    _(react)                                                                  \
     _(keep)                                                                   \
     _(health)
 
@@ -142,6 +143,9 @@ void usherd_log(int level, const char *fmt, ...)
     _(directory_rebuilds, "Rebuilds of the whole directory.")                 \
     _(directory_refused, "Records refused: a newer version was there.")       \
     _(directory_missing, "Records that were missing in Redis.")               \
+    _(react_handled, "Items of usher.todo that were done.")                   \
+    _(react_failures, "Items of usher.todo that failed, each time.")          \
+    _(react_errors, "Failed calls of usher.react.")                           \
     _(keep_runs, "Runs of keep's functions.")                                 \
     _(keep_errors, "Failed runs of keep's functions.")                        \
     _(health_requests, "HTTP requests to targets of links.")                  \
@@ -162,6 +166,10 @@ void usherd_log(int level, const char *fmt, ...)
     _(directory_lag_ms, "Age of what may not be in Redis yet, msec.")         \
     _(directory_writer, "1: holds the directory's lease.")                    \
     _(health_dead, "Targets of links that are dead.")                         \
+    _(react_waiting, "Items of usher.todo that nobody has tried.")            \
+    _(react_failing, "Items that failed and are tried again.")                \
+    _(react_given_up, "Items that were given up.")                            \
+    _(react_lag_ms, "Age of the oldest item that is due, msec.")              \
     _(redis_up, "1: connected to Redis.")                                     \
     _(postgres_up, "1: connected to PostgreSQL.")
 

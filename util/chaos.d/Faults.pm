@@ -18,6 +18,7 @@ our %FAULT = (
     supervisor => \&supervisor,
     duty_flush => sub ($self) { $self->duty('flush') },
     duty_directory => sub ($self) { $self->duty('directory') },
+    duty_react => sub ($self) { $self->duty('react') },
     duty_keep => sub ($self) { $self->duty('keep') },
     second_usherd => \&second_usherd,
     no_usherd => \&no_usherd,

@@ -269,7 +269,7 @@ sub usherd {
         postgres => { conninfo => $self->dsn('usherd') },
         redis => { address => "unix:$dir/$redis.sock" },
         usherd => {
-            duties => $opt{duties} // 'flush,directory,keep',
+            duties => $opt{duties} // 'flush,directory,react,keep',
             metrics => "unix:$dir/$name.metrics", log => 'stderr',
         },
     );
@@ -414,7 +414,7 @@ sub signal {
     my ($self, $name, $signal) = @_;
 
     my @pids = $name eq 'worker' ? ($self->workers)[0]
-             : $name =~ /^(flush|directory|keep|health)$/
+             : $name =~ /^(flush|directory|react|keep|health)$/
                              ? $self->duties($1)
              : $self->pid($name);
 
