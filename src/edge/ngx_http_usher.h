@@ -46,6 +46,10 @@
     _(requests_limited, "Requests over a limit.")                             \
     _(requests_unknown, "Requests answered 503: record cannot be known.")     \
     _(requests_denied, "Requests answered 503: journal full.")                \
+    _(conversions_taken, "Postbacks and pixels that became an event.")        \
+    _(conversions_refused, "Postbacks answered 403: not proven whose.")       \
+    _(conversions_invalid, "Postbacks answered 400, 404, 413 or 415.")        \
+    _(conversions_unavailable, "Postbacks answered 429, 500 or 503.")         \
     _(auth_failures_limited, "Bad keys refused by the failure limiter.")      \
     _(directory_hits, "Look-ups answered by the zone.")                       \
     _(directory_negatives, "Look-ups answered by a negative.")                \
@@ -115,6 +119,7 @@ extern ngx_http_usher_figures_t  *ngx_http_usher_figures;
 #define NGX_HTTP_USHER_KIND_DOMAIN     2
 #define NGX_HTTP_USHER_KIND_LINK       3
 #define NGX_HTTP_USHER_KIND_CLICK_KEY  4
+#define NGX_HTTP_USHER_KIND_POSTBACK   5
 #define NGX_HTTP_USHER_KINDS           8
 
 /* Words of changes, by a hash of the record: see the directory. */
@@ -496,6 +501,7 @@ typedef struct {
     ngx_str_t                click_id;       /* of usher_link; empty: none */
     const char              *click_reason;   /* its word; NULL: no click */
     void                    *rules;          /* of auth, that let it in */
+    void                    *conversion;     /* NULL until usher_conversion */
     void                    *module_data[4]; /* license, ... */
 } ngx_http_usher_ctx_t;
 

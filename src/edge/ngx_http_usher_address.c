@@ -1,7 +1,7 @@
 
 /*
- * ngx_http_usher_address.c - the client's address against a key's allow
- * list, and as the name of a bucket.
+ * ngx_http_usher_address.c - the client's address against an allow list, as
+ * the name of a bucket, and cut short for an event.
  *
  * The address is the connection's, which the realip module has replaced by
  * then.  An IPv4 address mapped into IPv6 counts as the IPv4 address.  A unix
@@ -196,4 +196,41 @@ ngx_http_usher_address_key(ngx_http_request_t *r,
     ngx_memcpy(key, bytes, len);
 
     return len;
+}
+
+
+u_char *
+ngx_http_usher_address_short(ngx_http_request_t *r, u_char *p)
+{
+    u_char               *b;
+    struct sockaddr_in   *sin;
+#if (NGX_HAVE_INET6)
+    struct sockaddr_in6  *sin6;
+#endif
+
+    switch (r->connection->sockaddr->sa_family) {
+
+#if (NGX_HAVE_INET6)
+    case AF_INET6:
+        sin6 = (struct sockaddr_in6 *) r->connection->sockaddr;
+        b = sin6->sin6_addr.s6_addr;
+
+        if (IN6_IS_ADDR_V4MAPPED(&sin6->sin6_addr)) {
+            return ngx_sprintf(p, "%ud.%ud.%ud.0/24", b[12], b[13], b[14]);
+        }
+
+        return ngx_sprintf(p, "%02xd%02xd:%02xd%02xd:%02xd%02xd::/48", b[0],
+                           b[1], b[2], b[3], b[4], b[5]);
+#endif
+
+    case AF_INET:
+        sin = (struct sockaddr_in *) r->connection->sockaddr;
+        b = (u_char *) &sin->sin_addr;
+
+        return ngx_sprintf(p, "%ud.%ud.%ud.0/24", b[0], b[1], b[2]);
+
+    default:
+        *p++ = '\\'; *p++ = 'N';
+        return p;
+    }
 }

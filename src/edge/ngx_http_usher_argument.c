@@ -8,7 +8,8 @@
  * like a key in it is taken out in the post-read phase, before a location is
  * chosen, and overwritten where it stands: the request line, the URI and the
  * arguments.  "Looks like" is generous (anything with _live_ or _test_ in
- * it), because a mistyped key in a log still betrays the real one.
+ * it), because a mistyped key in a log still betrays the real one.  Secrets
+ * of postbacks are taken out whatever they look like.
  *
  * A request that is refused before that phase has its turn in the log phase.
  */
@@ -23,6 +24,7 @@ static ngx_int_t ngx_http_usher_save(ngx_http_request_t *r, ngx_str_t *name,
     u_char *value, size_t len);
 static u_char *ngx_http_usher_argument(u_char *p, u_char *stop,
     ngx_str_t *name);
+static ngx_uint_t ngx_http_usher_is_secret(ngx_str_t *name);
 
 
 ngx_int_t
@@ -129,7 +131,8 @@ ngx_http_usher_hide(ngx_http_request_t *r, ngx_str_t *text,
             value = ngx_http_usher_argument(p, stop, &name[i]);
 
             if (value == NULL
-                || !ngx_http_usher_like_key(value, stop - value))
+                || (!ngx_http_usher_is_secret(&name[i])
+                    && !ngx_http_usher_like_key(value, stop - value)))
             {
                 continue;
             }
@@ -220,6 +223,16 @@ ngx_http_usher_save(ngx_http_request_t *r, ngx_str_t *name, u_char *value,
     ctx->saved = s;
 
     return NGX_OK;
+}
+
+
+static ngx_uint_t
+ngx_http_usher_is_secret(ngx_str_t *name)
+{
+    return name->len == sizeof(NGX_HTTP_USHER_SECRET_ARGUMENT) - 1
+           && ngx_strncmp(name->data, NGX_HTTP_USHER_SECRET_ARGUMENT,
+                          name->len)
+              == 0;
 }
 
 

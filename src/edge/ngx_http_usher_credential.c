@@ -45,8 +45,6 @@ static ngx_int_t ngx_http_usher_list_delete(ngx_list_t *list,
     ngx_list_part_t *prev, ngx_list_part_t *part, ngx_uint_t i);
 static ngx_int_t ngx_http_usher_source(ngx_conf_t *cf,
     ngx_http_usher_source_t *source, ngx_str_t *name);
-static ngx_int_t ngx_http_usher_add_argument(ngx_conf_t *cf,
-    ngx_str_t *name);
 static ngx_int_t ngx_http_usher_add_header(ngx_array_t *headers,
     ngx_http_usher_source_t *source);
 
@@ -698,15 +696,26 @@ ngx_http_usher_source(ngx_conf_t *cf, ngx_http_usher_source_t *source,
 }
 
 
-static ngx_int_t
+ngx_int_t
 ngx_http_usher_add_argument(ngx_conf_t *cf, ngx_str_t *name)
 {
     ngx_str_t                   *argument;
+    ngx_uint_t                   i;
     ngx_http_usher_srv_conf_t   *uscf;
     ngx_http_usher_main_conf_t  *umcf;
 
     umcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_usher_module);
     uscf = ngx_http_conf_get_module_srv_conf(cf, ngx_http_usher_module);
+
+    argument = uscf->arguments.elts;
+
+    for (i = 0; i < uscf->arguments.nelts; i++) {
+        if (argument[i].len == name->len
+            && ngx_strncmp(argument[i].data, name->data, name->len) == 0)
+        {
+            return NGX_OK;
+        }
+    }
 
     argument = ngx_array_push(&uscf->arguments);
     if (argument == NULL) {

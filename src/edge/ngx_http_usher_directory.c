@@ -81,6 +81,7 @@ ngx_str_t  ngx_http_usher_kinds[] = {
     ngx_string("domain"),
     ngx_string("link"),
     ngx_string("click_key"),
+    ngx_string("postback"),
     ngx_null_string
 };
 
@@ -616,7 +617,8 @@ ngx_http_usher_directory_init_conf(ngx_conf_t *cf, void *conf)
         /*
          * An old key may be a revoked one; an old plan only limits as it
          * did, and who has no key does not come so far; an old link leads
-         * where it led, and what an old click key signs is known for long.
+         * where it led, what an old click key signs is known for long, and
+         * what an old postback takes in can be looked at.
          */
 
         dcf->stale[i] = (i == NGX_HTTP_USHER_KIND_KEY)
@@ -643,8 +645,8 @@ ngx_http_usher_stale(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     if (kind == NGX_HTTP_USHER_KINDS) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                            "unknown kind \"%V\" of records, \"key\", "
-                           "\"plan\", \"domain\", \"link\" or "
-                           "\"click_key\" expected",
+                           "\"plan\", \"domain\", \"link\", "
+                           "\"click_key\" or \"postback\" expected",
                            &value[1]);
         return NGX_CONF_ERROR;
     }

@@ -96,6 +96,10 @@ ngx_http_usher_record_pack(ngx_uint_t kind, ngx_str_t *text, ngx_str_t *ready,
         *reason = ngx_http_usher_click_key_pack(root, buf, len);
         break;
 
+    case NGX_HTTP_USHER_KIND_POSTBACK:
+        *reason = ngx_http_usher_postback_pack(root, buf, len);
+        break;
+
     default: /* NGX_HTTP_USHER_KIND_LINK */
         *reason = ngx_http_usher_link_pack(root, buf, len);
     }

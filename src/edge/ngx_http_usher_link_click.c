@@ -15,7 +15,6 @@ static u_char *ngx_http_usher_click_line(ngx_http_request_t *r, u_char *p,
     ngx_http_usher_click_t *click);
 static u_char *ngx_http_usher_click_text(u_char *p, ngx_str_t *text,
     size_t limit, unsigned *flags);
-static u_char *ngx_http_usher_click_address(ngx_http_request_t *r, u_char *p);
 
 
 ngx_int_t
@@ -101,7 +100,7 @@ ngx_http_usher_click_line(ngx_http_request_t *r, u_char *p,
 
     *p++ = '\t';
 
-    p = ngx_http_usher_click_address(r, p);
+    p = ngx_http_usher_address_short(r, p);
     *p++ = '\t';
 
     p = ngx_http_usher_decimal(p, click->status);
@@ -124,43 +123,4 @@ ngx_http_usher_click_text(u_char *p, ngx_str_t *text, size_t limit,
     *p++ = '\t';
 
     return p;
-}
-
-
-/* The first 24 bits of an IPv4 address, 48 of IPv6. */
-
-static u_char *
-ngx_http_usher_click_address(ngx_http_request_t *r, u_char *p)
-{
-    u_char               *b;
-    struct sockaddr_in   *sin;
-#if (NGX_HAVE_INET6)
-    struct sockaddr_in6  *sin6;
-#endif
-
-    switch (r->connection->sockaddr->sa_family) {
-
-#if (NGX_HAVE_INET6)
-    case AF_INET6:
-        sin6 = (struct sockaddr_in6 *) r->connection->sockaddr;
-        b = sin6->sin6_addr.s6_addr;
-
-        if (IN6_IS_ADDR_V4MAPPED(&sin6->sin6_addr)) {
-            return ngx_sprintf(p, "%ud.%ud.%ud.0/24", b[12], b[13], b[14]);
-        }
-
-        return ngx_sprintf(p, "%02xd%02xd:%02xd%02xd:%02xd%02xd::/48", b[0],
-                           b[1], b[2], b[3], b[4], b[5]);
-#endif
-
-    case AF_INET:
-        sin = (struct sockaddr_in *) r->connection->sockaddr;
-        b = (u_char *) &sin->sin_addr;
-
-        return ngx_sprintf(p, "%ud.%ud.%ud.0/24", b[0], b[1], b[2]);
-
-    default:
-        *p++ = '\\'; *p++ = 'N';
-        return p;
-    }
 }

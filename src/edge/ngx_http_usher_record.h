@@ -40,4 +40,11 @@ const char *ngx_http_usher_domain_pack(json_t *root, u_char *buf,
 const char *ngx_http_usher_link_pack(json_t *root, u_char *buf, size_t *len);
 
 
+/* ---- ngx_http_usher_conversion_record.c */
+
+/* As the above. */
+const char *ngx_http_usher_postback_pack(json_t *root, u_char *buf,
+    size_t *len);
+
+
 #endif /* _NGX_HTTP_USHER_RECORD_H_INCLUDED_ */

@@ -152,6 +152,9 @@ ngx_int_t ngx_http_usher_strip(ngx_http_request_t *r, ngx_array_t *sources);
 /* Log phase: the same, of all that the server has usher_auth look at. */
 void ngx_http_usher_strip_logged(ngx_http_request_t *r);
 
+/* An argument that may carry a key, in this server. */
+ngx_int_t ngx_http_usher_add_argument(ngx_conf_t *cf, ngx_str_t *name);
+
 /* usher_auth is on in a location with these sources. */
 ngx_int_t ngx_http_usher_add_headers(ngx_conf_t *cf, ngx_array_t *sources);
 
@@ -188,6 +191,9 @@ ngx_int_t ngx_http_usher_hide_arguments(ngx_http_request_t *r);
 
 /* Log phase: the same for a request that never came to that phase. */
 void ngx_http_usher_hide_refused(ngx_http_request_t *r);
+
+/* The argument that is taken out whatever it holds: a postback's secret. */
+#define NGX_HTTP_USHER_SECRET_ARGUMENT  "usher_secret"
 
 /* Has _live_ or _test_ in it, however escaped. */
 ngx_uint_t ngx_http_usher_like_key(u_char *value, size_t len);
@@ -235,6 +241,12 @@ ngx_uint_t ngx_http_usher_address_allowed(ngx_http_request_t *r,
 #define NGX_HTTP_USHER_ADDRESS  8
 size_t ngx_http_usher_address_key(ngx_http_request_t *r,
     u_char key[NGX_HTTP_USHER_ADDRESS]);
+
+/*
+ * Writes the first 24 bits of an IPv4 address, or 48 of IPv6, as a column of
+ * an event: at most 20 bytes; returns the end.
+ */
+u_char *ngx_http_usher_address_short(ngx_http_request_t *r, u_char *p);
 
 
 #endif /* _NGX_HTTP_USHER_REQUEST_H_INCLUDED_ */
