@@ -8,7 +8,7 @@ use Usher::Test;
 
 my $t = Usher::Test->new;
 
-world($t);
+world($t, journal => 'size=64m segment=1m sync=1h');
 
 my $net = postback($t, 'name=net network=net');
 my $id = click($t);
@@ -20,6 +20,8 @@ my $ok = $t->get("$net&click_id=$id&transaction_id=t1&amount=12.30"
                  . '&sale_amount=100,00&currency=eur&status=Sale&x=%20y');
 
 is(said($ok), '200 OK', 'taken');
+my $slot = $t->get('/status')->json->{workers}[0];
+is($slot->{synced}, $slot->{position}, '... when it is on the disk');
 is($ok->header('Content-Type'), 'text/plain', 'a text');
 is($ok->header('Cache-Control'), 'no-store', 'which nobody keeps');
 is_deeply(event($t, 'postback_id, org_id, origin, click_status, click_id, '
