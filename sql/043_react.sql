@@ -146,7 +146,7 @@ begin
     -- It was somebody else's fault: a deadlock, or a lock that was held.
     if state ~ '^(40|55)' then
         update usher.todo u
-        set next_at = moment + interval '1 second'
+        set next_at = moment + interval '5 seconds'
         where u.id = item;
         return false;
     end if;
@@ -182,7 +182,7 @@ create function usher.react(size integer, out taken bigint,
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
 set timezone = 'UTC'
-set lock_timeout = '5s'
+set lock_timeout = '500ms'
 as $$
 declare
     until    timestamptz := clock_timestamp() + usher.call_time();

@@ -209,6 +209,7 @@ declare
     moment   timestamptz := usher.moment();
     thinned  bigint;
     expired  bigint;
+    clicks   bigint;
 begin
     -- Of marks older than an hour one a minute is kept, of those older than
     -- a week none but each slot's newest.  What lies between two of them, a
@@ -238,10 +239,17 @@ begin
     update usher.lease l set owner = '', until = clock_timestamp()
     where l.until > clock_timestamp() + make_interval(secs => 2 * l.seconds);
 
-    return jsonb_build_object('marks', thinned, 'leases', expired);
+    -- No program's window is longer than 366 days.
+    delete from usher.customer_click k
+    where k.clicked_at < moment - interval '400 days';
+    get diagnostics clicks = row_count;
+
+    return jsonb_build_object('marks', thinned, 'leases', expired,
+                              'clicks', clicks);
 end
 $$;
 
 comment on function usher.keep_prune() is
-    'Thins journal marks, removes leases long run out and gives back those '
-    'that a clock left ahead';
+    'Thins journal marks, removes leases long run out, gives back those '
+    'that a clock left ahead, and forgets clicks of customers past every '
+    'window';

@@ -7,7 +7,8 @@ grant usage on schema usher to usher_daemon, usher_report;
 
 grant select on all tables in schema usher to usher_daemon;
 revoke select on usher.member, usher.right, usher.audit, usher.migration,
-    usher.partner, usher.todo, usher.notification,
+    usher.partner, usher.todo, usher.notification, usher.customer_click,
+    usher.conversion, usher.conversion_change, usher.coupon,
     usher.account, usher.account_balance, usher.ledger_entry,
     usher.ledger_posting, usher.cost, usher.revenue
     from usher_daemon;
@@ -57,7 +58,7 @@ grant execute on function
 grant select on usher.request, usher.click, usher.click_reason,
     usher.domain, usher.link, usher.link_target, usher.health,
     usher.health_target, usher.hook, usher.hook_key,
-    usher.conversion_event, usher.conversion_key,
+    usher.unattributed, usher.coupon,
     usher.usage_delta, usher.usage, usher.usage_close, usher.usage_total,
     usher.journal, usher.journal_gap, usher.quarantine, usher.org,
     usher.plan, usher.plan_policy, usher.subscription,
@@ -75,3 +76,14 @@ grant select (id, org_id, name, network_id, program_id, form, pixel,
     disabled_at, created_at)
     on usher.postback to usher_report;
 grant select on usher.postback_setup to usher_report;
+grant select (id, org_id, side, network_id, program_id, scope,
+    transaction_id, origin, confirmed, occurred_at, state, state_at, amount,
+    amount_at, sale_amount, sale_at, currency, state_problem,
+    state_problem_at, amount_problem, coupon, link_id, click_id, clicked_at,
+    via, bound_by, unattributed, product_id, campaign_id, partner_id,
+    created_at, changed_at)
+    on usher.conversion to usher_report;
+grant select (received_at, event_time, postback_id, org_id, origin,
+    click_status, click_id, transaction_id, status, amount, sale_amount,
+    currency, coupon, digest, node, request_id, flags)
+    on usher.conversion_event to usher_report;

@@ -95,7 +95,7 @@ my %call = (
 # click_key.t and postback_right.t
 
 my $elsewhere = qr/^(preset|network|program|product|campaign|partner
-                    |domain|link|click_key|postback)_/x;
+                    |domain|link|click_key|postback|conversion|coupon)_/x;
 
 my @all = grep { $_ !~ $elsewhere } map { $_->[0] }
           $t->rows("select f->>'name' from jsonb_array_elements(

@@ -354,7 +354,7 @@ is_told('secret_show', { %{ $about[$_] }, kind => 'source', name => 'x' },
 # link_right.t, click_key.t and postback_right.t
 
 my $elsewhere = qr/^(preset|network|program|product|campaign|partner
-                    |domain|link|click_key|postback)_/x;
+                    |domain|link|click_key|postback|conversion|coupon)_/x;
 
 is(join(' ', grep { $_ !~ $elsewhere } map { $_->[0] } $t->rows(q{
        select f->>'name' from jsonb_array_elements(api.catalogue()) f

@@ -1,0 +1,631 @@
+-- 046_conversion_take.sql - what is told of a conversion becomes true of it.
+--
+-- usher.conversion_take() is the one way in, for events, files and hooks.
+
+create type usher.conversion_said as (
+    key             text,
+    origin          text,
+    at              timestamptz,
+    org_id          bigint,
+    network_id      bigint,
+    program_id      bigint,
+    transaction_id  text,
+    occurred_at     timestamptz,
+    status          text,
+    state           text,
+    amount          text,
+    sale_amount     text,
+    currency        text,
+    default_currency  text,
+    click_reason    smallint,
+    click_id        text,
+    customer        text,
+    coupon          text
+);
+
+comment on type usher.conversion_said is
+    'What is told of a conversion: status is the word and state what it '
+    'means, null where that is not known; amounts are text; click_reason is '
+    'null where click_id is signed by us; what is not told is empty';
+
+
+create function usher.conversion_rank(state text)
+returns integer
+language sql immutable strict parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+    select array_position(array['pending', 'approved', 'rejected',
+                                'reversed'], state)
+$$;
+
+comment on function usher.conversion_rank(text) is
+    'Of two states that were told in the same moment the higher one holds';
+
+
+create function usher.conversion_money(name text, value text, currency text,
+    out minor bigint, out problem text)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    decimals  smallint;
+    exact     numeric;
+begin
+    if value = '' then
+        return;
+    end if;
+
+    select c.exponent into decimals
+    from usher.currency c where c.code = conversion_money.currency;
+
+    problem := case
+        when coalesce(currency, '') = ''
+            then format('%s="%s" has no currency', name, value)
+        when decimals is null
+            then format('currency="%s" is none', currency)
+        when value ~ '^-[0-9.]+$'
+            then format('%s="%s" is negative', name, value)
+        when value !~ '^[0-9]{1,32}(\.[0-9]{1,32})?$'
+            then format('%s="%s" cannot be read', name, value)
+        end;
+
+    if problem is not null then
+        return;
+    end if;
+
+    exact := value::numeric * ('1e' || decimals)::numeric;
+
+    problem := case
+        when exact <> trunc(exact)
+            then format('%s="%s" has more decimals than %s', name, value,
+                        currency)
+        when exact > 1000000000000000
+            then format('%s="%s" is absurd', name, value)
+        end;
+
+    if problem is null then
+        minor := exact;
+    end if;
+end
+$$;
+
+comment on function usher.conversion_money(text, text, text) is
+    'Minor units of an amount as a network writes it: digits, a point, no '
+    'more decimals than the currency has; or what is wrong with it';
+
+
+create function usher.conversion_currency(network_id bigint,
+    program_id bigint)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+    select min(p.currency)
+    from usher.program p
+    where case when conversion_currency.program_id is null
+               then p.network_id = conversion_currency.network_id
+               else p.id = conversion_currency.program_id end
+    having count(distinct p.currency) = 1
+$$;
+
+comment on function usher.conversion_currency(bigint, bigint) is
+    'Currency of amounts that name none: the program''s, or that of all '
+    'programs of the network; null: they differ';
+
+
+create function usher.conversion_state(inout c usher.conversion,
+    s usher.conversion_said)
+language plpgsql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if s.state is null then
+        if s.at > c.state_at
+           and s.at >= coalesce(c.state_problem_at, '-infinity')
+        then
+            c.state_problem := left(format('status="%s" means nothing here',
+                                           s.status), 200);
+            c.state_problem_at := s.at;
+        end if;
+
+        return;
+    end if;
+
+    if (s.at, usher.conversion_rank(s.state))
+       > (c.state_at, usher.conversion_rank(c.state))
+    then
+        c.state := s.state;
+        c.state_at := s.at;
+    end if;
+
+    if c.state_problem_at <= c.state_at then
+        c.state_problem := null;
+        c.state_problem_at := null;
+    end if;
+end
+$$;
+
+comment on function usher.conversion_state(usher.conversion,
+    usher.conversion_said) is
+    'The state, if it was told later than what is known';
+
+
+create function usher.conversion_amounts(inout c usher.conversion,
+    s usher.conversion_said)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    currency  text;
+    amount    record;
+    sale      record;
+begin
+    -- What is taken back is written in as many ways as there are networks,
+    -- as 0, or below it; what it was is known.
+    if s.state in ('rejected', 'reversed')
+       or (s.amount = '' and s.sale_amount = '')
+    then
+        return;
+    end if;
+
+    currency := upper(coalesce(nullif(s.currency, ''), s.default_currency,
+                    usher.conversion_currency(c.network_id, c.program_id)));
+
+    select * into amount
+    from usher.conversion_money('amount', s.amount, currency);
+    select * into sale
+    from usher.conversion_money('sale_amount', s.sale_amount, currency);
+
+    if s.at < greatest(c.amount_at, c.sale_at) then
+        -- Something newer is known: this only fills what that left out.
+        if c.amount_problem is null and c.currency = currency
+           and amount.problem is null and sale.problem is null
+        then
+            if s.amount <> '' and s.at > c.amount_at then
+                c.amount := amount.minor;
+                c.amount_at := s.at;
+            end if;
+
+            if s.sale_amount <> '' and s.at > c.sale_at then
+                c.sale_amount := sale.minor;
+                c.sale_at := s.at;
+            end if;
+        end if;
+
+        return;
+    end if;
+
+    c.amount_problem := left(coalesce(amount.problem, sale.problem), 200);
+
+    if c.amount_problem is not null then
+        c.amount := null;
+        c.amount_at := s.at;
+        c.sale_amount := null;
+        c.sale_at := s.at;
+        c.currency := null;
+        return;
+    end if;
+
+    -- One that is not told stays, unless it would be in another currency.
+    if s.amount <> '' or currency <> c.currency then
+        c.amount := amount.minor;
+        c.amount_at := s.at;
+    end if;
+
+    if s.sale_amount <> '' or currency <> c.currency then
+        c.sale_amount := sale.minor;
+        c.sale_at := s.at;
+    end if;
+
+    c.currency := currency;
+end
+$$;
+
+comment on function usher.conversion_amounts(usher.conversion,
+    usher.conversion_said) is
+    'The amounts, if they were told later than what is known; what cannot be '
+    'read leaves none';
+
+
+create function usher.conversion_bind(inout c usher.conversion, link bigint,
+    click text, way text, origin text)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    l  usher.link;
+begin
+    select * into l from usher.link x where x.id = link;
+
+    c.link_id := l.id;
+    c.click_id := click;
+    c.clicked_at := (usher.click_read(click)).clicked_at;
+    c.via := way;
+    c.bound_by := origin;
+    c.unattributed := null;
+    c.program_id := l.program_id;
+    c.product_id := l.product_id;
+    c.campaign_id := l.campaign_id;
+    c.partner_id := case when c.side = 'own' then l.partner_id end;
+end
+$$;
+
+comment on function usher.conversion_bind(usher.conversion, bigint, text,
+    text, text) is
+    'Binds it to a link, with what that belongs to now';
+
+
+create function usher.conversion_attribute(inout c usher.conversion,
+    reason smallint, click text, origin text)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    ids     text[];
+    chosen  text;
+    other   record;
+begin
+    -- reason and click are what the message says; there may be none.
+    if reason is null then
+        reason := usher.click_judge(click, c.occurred_at, c.org_id,
+                                    c.network_id, c.program_id);
+    end if;
+
+    ids := array(select k.click_id
+                 from usher.customer_click k
+                 where c.customer <> '' and k.scope = c.scope
+                       and k.customer = c.customer
+                       and usher.click_judge(k.click_id, c.occurred_at,
+                               c.org_id, c.network_id, c.program_id)
+                           is null);
+
+    if reason is null then
+        ids := array_append(array_remove(ids, click), click);
+    end if;
+
+    chosen := usher.click_choose(ids);
+
+    if chosen is not null then
+        c := usher.conversion_bind(c, (usher.click_read(chosen)).link_id,
+                 chosen, case when chosen = click then 'click'
+                              else 'customer' end, origin);
+        return;
+    end if;
+
+    select k.link_id into other
+    from usher.coupon k
+    join usher.link l on l.id = k.link_id and l.program_id = k.program_id
+    where k.program_id = c.program_id and k.code = upper(c.coupon)
+          and c.side = 'own';
+
+    if other.link_id is not null then
+        c := usher.conversion_bind(c, other.link_id, null, 'coupon', origin);
+        return;
+    end if;
+
+    -- The window is for the first one: who has been bound stays so, and to
+    -- what the link was then.
+    select e.* into other
+    from usher.conversion e
+    where c.customer <> '' and e.scope = c.scope and e.customer = c.customer
+          and e.id <> c.id and e.link_id is not null and e.confirmed
+          and e.occurred_at <= c.occurred_at
+    order by e.occurred_at desc, e.id desc
+    limit 1;
+
+    if other.link_id is not null then
+        c := usher.conversion_bind(c, other.link_id, other.click_id,
+                                   'renewal', origin);
+        c.program_id := other.program_id;
+        c.product_id := other.product_id;
+        c.campaign_id := other.campaign_id;
+        c.partner_id := other.partner_id;
+        return;
+    end if;
+
+    -- None is said only where nothing better is known.
+    if c.unattributed is null or c.unattributed = 1 or reason <> 1 then
+        c.unattributed := reason;
+    end if;
+end
+$$;
+
+comment on function usher.conversion_attribute(usher.conversion, smallint,
+    text, text) is
+    'Binds a conversion to a click of its customer, the link of its coupon, '
+    'or as before; or says why there is none';
+
+
+create function usher.conversion_json(c usher.conversion)
+returns jsonb
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+    select jsonb_strip_nulls(jsonb_build_object(
+        'state', c.state, 'confirmed', c.confirmed, 'amount', c.amount,
+        'sale_amount', c.sale_amount, 'currency', c.currency,
+        'state_problem', c.state_problem,
+        'amount_problem', c.amount_problem, 'link_id', c.link_id,
+        'click_id', c.click_id, 'via', c.via,
+        'unattributed', c.unattributed, 'program_id', c.program_id,
+        'partner_id', c.partner_id, 'customer', nullif(c.customer, ''),
+        'coupon', nullif(c.coupon, ''), 'occurred_at', c.occurred_at))
+$$;
+
+comment on function usher.conversion_json(usher.conversion) is
+    'What is true of a conversion, as its history has it';
+
+
+create function usher.conversion_hear(inout c usher.conversion,
+    s usher.conversion_said)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    weak   boolean := s.origin = 'pixel';
+    first  boolean := not weak and not c.confirmed;
+    tried  usher.conversion;
+begin
+    c.occurred_at := least(c.occurred_at, coalesce(s.occurred_at, s.at));
+
+    -- What a browser claimed is forgotten at the first word of another.
+    if first then
+        c.confirmed := true;
+        c.amount := null;
+        c.amount_at := '-infinity';
+        c.sale_amount := null;
+        c.sale_at := '-infinity';
+        c.currency := null;
+        c.amount_problem := null;
+    end if;
+
+    if s.customer <> '' and (c.customer = '' or first) then
+        c.customer := s.customer;
+    end if;
+
+    if s.coupon <> '' and (c.coupon = '' or first) then
+        c.coupon := s.coupon;
+    end if;
+
+    if c.link_id is null
+       or (c.bound_by = 'pixel' and not weak and s.click_reason is null)
+    then
+        tried := c;
+        tried.link_id := null;
+        tried := usher.conversion_attribute(tried, s.click_reason,
+                                            s.click_id, s.origin);
+
+        if tried.link_id is not null or c.link_id is null then
+            c := tried;
+        end if;
+    end if;
+
+    if not weak then
+        c := usher.conversion_state(c, s);
+    end if;
+
+    if not weak or not c.confirmed then
+        c := usher.conversion_amounts(c, s);
+    end if;
+end
+$$;
+
+comment on function usher.conversion_hear(usher.conversion,
+    usher.conversion_said) is
+    'The conversion as it is after this was told';
+
+
+create function usher.conversion_put(was usher.conversion,
+    c usher.conversion, key text, origin text, at timestamptz, said jsonb,
+    fresh boolean)
+returns text
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    before  jsonb := case when fresh then '{}'
+                          else usher.conversion_json(was) end;
+    after   jsonb := usher.conversion_json(c);
+    change  usher.conversion_change;
+begin
+    update usher.conversion u
+    set (confirmed, occurred_at, state, state_at, amount, amount_at,
+         sale_amount, sale_at, currency, state_problem, state_problem_at,
+         amount_problem, customer, coupon, link_id, click_id, clicked_at,
+         via, bound_by, unattributed, program_id, product_id, campaign_id,
+         partner_id, changed_at)
+        = (c.confirmed, c.occurred_at, c.state, c.state_at, c.amount,
+           c.amount_at, c.sale_amount, c.sale_at, c.currency,
+           c.state_problem, c.state_problem_at, c.amount_problem, c.customer,
+           c.coupon, c.link_id, c.click_id, c.clicked_at, c.via, c.bound_by,
+           c.unattributed, c.program_id, c.product_id, c.campaign_id,
+           c.partner_id,
+           case when before = after then u.changed_at
+                else clock_timestamp() end)
+    where u.id = c.id;
+
+    insert into usher.conversion_change (conversion_id, org_id, key, origin,
+        at, effect, said, was, became)
+    values (c.id, c.org_id, conversion_put.key, conversion_put.origin,
+            conversion_put.at,
+            case when fresh then 'new' when before <> after then 'changed'
+                 else 'none' end, conversion_put.said, before, after)
+    returning * into change;
+
+    if change.effect <> 'none' then
+        perform usher.conversion_changed(change);
+    end if;
+
+    return change.effect;
+end
+$$;
+
+comment on function usher.conversion_put(usher.conversion, usher.conversion,
+    text, text, timestamptz, jsonb, boolean) is
+    'Writes down what a conversion became and how, and has done what follows';
+
+
+create function usher.conversion_take(s usher.conversion_said)
+returns text
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    whose  text := case when s.network_id is null
+                        then 'program/' || s.program_id
+                        else 'network/' || s.network_id end;
+    fresh  boolean;
+    c      usher.conversion;
+begin
+    -- One at a time, so that of a click and a conversion that come at once
+    -- the second sees the first.
+    if s.customer <> '' then
+        perform pg_advisory_xact_lock(
+            hashtextextended(whose || ' ' || s.customer, 0));
+
+        if s.click_reason is null then
+            perform usher.customer_clicked(whose, s.customer, s.click_id);
+        end if;
+    end if;
+
+    -- Without a transaction it was only a click of a customer.
+    if s.transaction_id = '' then
+        return 'none';
+    end if;
+
+    insert into usher.conversion (org_id, side, network_id, program_id,
+        transaction_id, origin, occurred_at)
+    values (s.org_id, case when s.network_id is null then 'own'
+                           else 'network' end, s.network_id, s.program_id,
+            s.transaction_id, s.origin, coalesce(s.occurred_at, s.at))
+    on conflict on constraint conversion_transaction do nothing;
+
+    fresh := found;
+
+    select u.* into c
+    from usher.conversion u
+    where u.scope = whose
+          and u.transaction_id = s.transaction_id
+    for update;
+
+    if exists (select from usher.conversion_change h where h.key = s.key) then
+        return 'none';
+    end if;
+
+    return usher.conversion_put(c, usher.conversion_hear(c, s), s.key,
+        s.origin, s.at,
+        (select coalesce(jsonb_object_agg(e.key, e.value), '{}')
+         from jsonb_each(jsonb_build_object(
+                  'status', s.status, 'amount', s.amount,
+                  'sale_amount', s.sale_amount, 'currency', s.currency,
+                  'click_id', s.click_id, 'customer', s.customer,
+                  'coupon', s.coupon)) e
+         where e.value <> '""'), fresh);
+end
+$$;
+
+comment on function usher.conversion_take(usher.conversion_said) is
+    'Takes what is told of a conversion, once by its key: new, changed or '
+    'none, as in its history';
+
+
+create function usher.customer_clicked(scope text, customer text,
+    click_id text)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    insert into usher.customer_click (scope, customer, click_id, clicked_at)
+    select customer_clicked.scope, customer_clicked.customer,
+           customer_clicked.click_id, r.clicked_at
+    from usher.click_read(customer_clicked.click_id) r
+    where r.link_id is not null
+    on conflict do nothing;
+
+    if found then
+        perform usher.todo_put('binding', array(
+            select jsonb_build_object('conversion', c.id)
+            from usher.conversion c
+            where c.customer <> ''
+                  and c.scope = customer_clicked.scope
+                  and c.customer = customer_clicked.customer
+                  and c.link_id is null
+            order by c.id));
+    end if;
+end
+$$;
+
+comment on function usher.customer_clicked(text, text, text) is
+    'Remembers a click of a customer; what of his has no link yet is looked '
+    'at again';
+
+
+-- The handlers of duty react.
+
+create function usher.react_conversion(reference jsonb)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    e  usher.conversion_event;
+    p  usher.postback_setup;
+begin
+    select v.* into e
+    from usher.conversion_event v
+    where v.received_at = (reference->>'received_at')::timestamptz
+          and v.postback_id = (reference->>'postback_id')::bigint
+          and v.transaction_id = reference->>'transaction_id'
+          and v.digest = decode(reference->>'digest', 'hex');
+
+    if e.digest is null then
+        raise exception 'the event is not there any more';
+    end if;
+
+    select u.* into p from usher.postback_setup u where u.id = e.postback_id;
+
+    if p.org_id is distinct from e.org_id then
+        raise exception 'there is no postback % of org %', e.postback_id,
+            e.org_id;
+    end if;
+
+    perform usher.conversion_take(row(
+        'event:' || e.postback_id || ':' || encode(e.digest, 'hex'),
+        e.origin, e.event_time, e.org_id, p.network_id, p.program_id,
+        e.transaction_id, null, e.status, p.statuses->>lower(e.status),
+        e.amount, e.sale_amount, e.currency, p.currency,
+        nullif(e.click_status, 0), e.click_id, e.customer, e.coupon
+        )::usher.conversion_said);
+end
+$$;
+
+comment on function usher.react_conversion(jsonb) is
+    'Handler: what was said of a conversion';
+
+
+create function usher.react_binding(reference jsonb)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    c  usher.conversion;
+    n  usher.conversion;
+begin
+    select u.* into c
+    from usher.conversion u
+    where u.id = (reference->>'conversion')::bigint and u.link_id is null
+    for update;
+
+    n := usher.conversion_attribute(c, c.unattributed, null, 'pixel');
+
+    if n.link_id is not null then
+        perform usher.conversion_put(c, n, 'bind:' || c.id, 'react',
+            clock_timestamp(), '{}', false);
+    end if;
+end
+$$;
+
+comment on function usher.react_binding(jsonb) is
+    'Handler: a click of its customer was presented after a conversion';
