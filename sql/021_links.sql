@@ -682,7 +682,7 @@ as $$
 begin
     return (select bit_or(case u.target when -2 then 1 << 17
                                         else 1 << u.target::integer end)
-            from usher.link_urls(l) u
+            from usher.link_urls(array[l.id]) u
             join usher.health h on h.digest = u.digest
             where h.dead_at is not null and u.target <> -1);
 end

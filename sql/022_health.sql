@@ -7,9 +7,11 @@
 -- nothing, and what utm_ parameters would count is left out.
 --
 -- Who answers 200 to 399 is alive: redirects are not followed.  404, 410, 500
--- to 599 and no answer at all are failures; the third in a row is death, seven
--- hours after the first or more, and one good answer is life.  Everything else
--- says nothing, 401, 403 and 429 above all: robots are turned away everywhere.
+-- to 599 and no answer at all are failures; the third in a row is death, and
+-- one good answer is life.  After the first it is asked again in an hour, after
+-- the second in six; where it is asked sooner (link check), half an hour must
+-- have passed.  Everything else says nothing, 401, 403 and 429 above all: robots
+-- are turned away everywhere.
 --
 -- Nobody dies of an outage of ours: where nothing was answered, a failure only
 -- counts again if somebody else has answered since the last one, or there is
@@ -117,83 +119,74 @@ comment on column usher.health_state.answered_at is
 
 
 -- The values of macros.  No network knows a click "health", and an operator
--- who finds it in a report knows whose it is.
+-- who finds it in a report knows whose it is.  A plain expression is inlined.
 
-create function usher.health_url(url text, l usher.link)
+create function usher.health_url(template text, link text, slug text,
+    campaign text, product text, program text, network text, partner text)
 returns text
-language plpgsql stable
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-    asked  text := split_part(url, '#', 1);
-    r      record;
-begin
-    if position('{' in asked) = 0 then
-        return asked;
-    end if;
+language sql immutable parallel safe
+return
+    replace(replace(replace(replace(replace(replace(replace(replace(replace(
+    replace(replace(replace(replace(replace(replace(replace(replace(replace(
+    replace(template,
+        '{click_id}', 'health'), '{link}', link),
+        '{slug}', replace(slug, '/', '%2F')),
+        '{campaign}', coalesce(campaign, '')),
+        '{product}', coalesce(product, '')),
+        '{program}', coalesce(program, '')),
+        '{network}', coalesce(network, '')),
+        '{partner}', coalesce(partner, '')),
+        '{sub1}', ''), '{sub2}', ''), '{sub3}', ''), '{sub4}', ''),
+        '{sub5}', ''),
+        '{country}', 'US'), '{device}', 'desktop'), '{os}', 'windows'),
+        '{lang}', 'en'), '{referrer_host}', ''), '{time}', '0');
 
-    for r in
-        select v.name, coalesce(v.value, '') as value
-        from (values ('click_id', 'health'),
-                     ('link', l.id::text),
-                     ('slug', replace(l.slug, '/', '%2F')),
-                     ('country', 'US'), ('device', 'desktop'),
-                     ('os', 'windows'), ('lang', 'en'), ('time', '0'),
-                     ('referrer_host', ''), ('sub1', ''), ('sub2', ''),
-                     ('sub3', ''), ('sub4', ''), ('sub5', '')) v (name, value)
-        union all
-        select n.key, coalesce(n.value, '')
-        from (select jsonb_build_object('campaign', c.name,
-                         'product', o.name, 'program', p.name,
-                         'network', w.name, 'partner', q.name) as names
-              from (values (1)) one
-              left join usher.campaign c on c.id = l.campaign_id
-              left join usher.product o on o.id = l.product_id
-              left join usher.program p on p.id = l.program_id
-              left join usher.network w on w.id = p.network_id
-              left join usher.partner q on q.id = l.partner_id) b,
-             jsonb_each_text(b.names) n
-    loop
-        asked := replace(asked, '{' || r.name || '}', r.value);
-    end loop;
-
-    return asked;
-end
-$$;
-
-comment on function usher.health_url(text, usher.link) is
-    'What is asked of a target: without its fragment, and with values for its '
-    'macros';
+comment on function usher.health_url(text, text, text, text, text, text,
+    text, text) is
+    'A URL with values for its macros';
 
 
-create function usher.link_urls(l usher.link)
-returns table (target smallint, url text, digest bytea)
+create function usher.link_urls(links bigint[])
+returns table (link_id bigint, target smallint, url text, digest bytea)
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-    select t.target, u.url, sha256(convert_to(u.url, 'UTF8'))
-    from (select 0::smallint, l.url
-          where l.expires_at is null or l.expires_at > now()
-          union all
-          select t.number, t.url
-          from usher.link_target t
-          where t.link_id = l.id and t.weight > 0
-                and (t.ends_at is null or t.ends_at > now())
-                and (l.expires_at is null or l.expires_at > now())
-          union all
-          select -1::smallint,
-                 coalesce(l.fallback_url, (select d.fallback_url
-                                           from usher.domain d
-                                           where d.host = l.host))
-          union all
-          select -2::smallint, l.overflow_url
-          where l.expires_at is not null) as t (target, template)
-    cross join lateral (select usher.health_url(t.template, l)) as u (url)
-    where t.template is not null
+    select a.id, a.target, a.url, sha256(convert_to(a.url, 'UTF8'))
+    from (select l.id, t.target,
+                 case when position('{' in t.template) = 0 then t.template
+                      else usher.health_url(t.template, l.id::text, l.slug,
+                               c.name, o.name, p.name, w.name, q.name)
+                 end as url
+          from usher.link l
+          join usher.domain d on d.host = l.host
+          left join usher.campaign c on c.id = l.campaign_id
+          left join usher.product o on o.id = l.product_id
+          left join usher.program p on p.id = l.program_id
+          left join usher.network w on w.id = p.network_id
+          left join usher.partner q on q.id = l.partner_id
+          cross join lateral (
+              select 0::smallint, split_part(l.url, '#', 1)
+              where l.expires_at is null or l.expires_at > now()
+              union all
+              select x.number, split_part(x.url, '#', 1)
+              from usher.link_target x
+              where x.link_id = l.id and x.weight > 0
+                    and (x.ends_at is null or x.ends_at > now())
+                    and (l.expires_at is null or l.expires_at > now())
+              union all
+              select -1::smallint,
+                     split_part(coalesce(l.fallback_url, d.fallback_url),
+                                '#', 1)
+              union all
+              select -2::smallint, split_part(l.overflow_url, '#', 1)
+              where l.expires_at is not null
+          ) as t (target, template)
+          where l.id = any (links) and t.template is not null) a
 $$;
 
-comment on function usher.link_urls(usher.link) is
-    'Where a link may lead now or later, as it is asked';
+comment on function usher.link_urls(bigint[]) is
+    'Where these links may lead now or later, as it is asked: without '
+    'fragments, with values for macros';
 
 
 create function usher.health_take(links bigint[])
@@ -207,13 +200,13 @@ begin
     -- Hosts of our own are nobody's targets: that would be a loop.
     with wanted as materialized (
         select l.id as link_id, u.target, u.digest, u.url, h.host
-        from usher.link l
-        cross join lateral usher.link_urls(l) u
+        from usher.link_urls(links) u
+        join usher.link l on l.id = u.link_id
         cross join lateral (
             select lower(substring(u.url from '^[^:]*://([^/?#:]*)'))
         ) as h (host)
-        where l.id = any (links) and l.disabled_at is null
-              and l.dead <> 'ignore' and octet_length(u.url) <= 8000
+        where l.disabled_at is null and l.dead <> 'ignore'
+              and octet_length(u.url) <= 8000
               and not exists (select from usher.domain d
                               where d.host = h.host)
     ), gone as (
@@ -413,9 +406,10 @@ language plpgsql security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    h     usher.health;
-    said  text := usher.health_verdict(nullif(status, 0), error);
-    news  text;
+    h      usher.health;
+    said   text := usher.health_verdict(nullif(status, 0), error);
+    news   text;
+    links  text[];
 begin
     select * into h from usher.health u
     where u.digest = decode(health_seen.digest, 'hex') for update;
@@ -468,13 +462,15 @@ begin
         update usher.health_state s set answered_at = now();
     end if;
 
+    -- Urgent, but no revocation of a key waits for thousands of links.
     if news is not null then
-        perform usher.directory_put('link',
-            (select array_agg(distinct usher.link_id(l.host, l.slug))
-             from usher.health_target t
-             join usher.link l on l.id = t.link_id
-             where t.digest = h.digest and l.dead = 'fallback'),
-            news = 'dead', false);
+        select array_agg(distinct usher.link_id(l.host, l.slug)) into links
+        from usher.health_target t
+        join usher.link l on l.id = t.link_id
+        where t.digest = h.digest and l.dead = 'fallback';
+
+        perform usher.directory_put('link', links,
+            news = 'dead' and cardinality(links) <= 1000, false);
     end if;
 
     return news;
