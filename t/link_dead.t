@@ -56,10 +56,12 @@ $t->nginx(<<'CONF');
     }
 CONF
 
+sub click { my ($slug, @headers) = @_;
+            $t->get("/$slug", 'User-Agent' => 'Mozilla/5.0 (Macintosh)',
+                    @headers) }
+
 sub where_to {
-    my ($slug, @headers) = @_;
-    my $response = $t->get("/$slug", 'User-Agent' => 'Mozilla/5.0 (Macintosh)',
-                           @headers);
+    my $response = click(@_);
 
     return ($response->header('Location') // '') =~ m{^https://(\w+)\.example/$}
            ? $1 : $response->status;
@@ -72,6 +74,8 @@ goes('plain', 'plain', 'it lives');
 collect($t);
 is(dies($t, shop('plain')), 'dead', 'it dies');
 goes('plain', 'fallback', 'it falls back');
+call('link_update', slug => 'listed', status => 307);
+$t->wait_for(sub { click('listed')->status == 307 }, 'a new record');
 is(where_to('listed'), 'plain', 'where it is only listed it goes on');
 is(where_to('bare'), 'plain', 'as where there is no fallback');
 is(seen($t, shop('plain'), 200), 'alive', 'it lives again');
