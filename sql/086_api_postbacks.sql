@@ -272,7 +272,8 @@ begin
     perform usher.name_ok(name);
 
     if (network is null) = (program is null) then
-        perform usher.fail('400', 'network= or program= is needed, and not both',
+        perform usher.fail('400',
+            'network= or program= is needed, and not both',
             'A network calls it, or the shop of a program of side own.');
     end if;
 

@@ -2,6 +2,7 @@
 # conversion is a row as it was said, and the same again is no second one.
 
 use lib 't/lib';
+use IO::Socket::INET;
 use Usher::Postback;
 use Usher::Test;
 
@@ -124,6 +125,34 @@ is_deeply(event($t, 'origin, customer, coupon, address, click_status', 'p1'),
           'a row; whose it was, in general');
 is(said($t->request('HEAD', "$path?transaction_id=p2")), '405 none', 'no HEAD');
 
+is(counter($t, 'conversions_taken'),
+   scalar(() = $t->slurp($t->dir . '/edge1/said.log') =~ /\|ok$/mg), 'counted');
+
+# an edge that knows nothing yet: it waits for the postback, for a body that
+# comes later, for the keys of clicks and for the disk
+
+$t->stop('nginx');
+$t->start('nginx');
+$t->wait_for(sub { $t->get('/status')->json->{directory}{ready} }, 'an edge anew');
+
+my $late = IO::Socket::INET->new('127.0.0.1:' . $t->port('edge1'));
+my $form = "transaction_id=late&click_id=$id";
+
+print $late "POST $net HTTP/1.1\r\nHost: a\r\nConnection: close\r\n"
+    . "Content-Type: application/x-www-form-urlencoded\r\nContent-Length: "
+    . length($form) . "\r\n\r\n";
+select undef, undef, undef, 0.2;
+print $late $form;
+like(join('', <$late>), qr/^HTTP\/1.1 200 .*\r\n\r\nOK$/s, 'a body that comes late');
+is_deeply(event($t, 'click_status', 'late'), [ 0 ], '... is a row');
+
+my $gone = IO::Socket::INET->new('127.0.0.1:' . $t->port('edge1'));
+
+print $gone "POST $net HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nx";
+close $gone;
+$t->wait_for(sub { $t->slurp($t->dir . '/edge1/said.log') =~ /\|-$/m },
+             'one that never comes is not said to be taken');
+
 # logs, counters
 
 my $log = $t->slurp($t->dir . '/edge1/said.log') . $t->error_log;
@@ -131,7 +160,6 @@ my $log = $t->slurp($t->dir . '/edge1/said.log') . $t->error_log;
 unlike($log, qr/$secret/, 'the secret is in no log');
 like($log, qr/usher_secret=x{32}&/, 'but overwritten');
 like($log, qr/transaction_id=p1[^|]*\|.*\|ok$/m, '$usher_conversion_status');
-is(counter($t, 'conversions_taken'), scalar(() = $log =~ /\|ok$/mg), 'counted');
 $t->wait_for(sub { $t->sql("select api.journal_verify()->>'ok'") eq 'true' },
              'the books balance');
 

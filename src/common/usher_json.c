@@ -102,7 +102,8 @@ usher_json_first(const usher_json_value_t *array, usher_json_value_t *element)
     json.pos++;
     usher_json_blank(&json);
 
-    return !usher_json_byte(&json, ']') && usher_json_value(&json, element) == 0;
+    return !usher_json_byte(&json, ']')
+           && usher_json_value(&json, element) == 0;
 }
 
 

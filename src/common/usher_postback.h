@@ -96,8 +96,8 @@ typedef enum {
 /*
  * Takes what the map names out of a query or form, or out of a JSON object:
  * strings and numbers, of an array its first.  Values are written to *room,
- * which has len bytes left, or USHER_POSTBACK_FIELDS * len where names may
- * repeat in the map, and is moved.  Called twice, of both together.
+ * which has len bytes left and is moved.  Two fields of the map may be one
+ * parameter.  Called twice it takes both lists for one.
  */
 usher_postback_status_e usher_postback_form(usher_postback_t *postback,
     const usher_postback_map_t *map, const unsigned char *text, size_t len,
@@ -129,8 +129,7 @@ usher_postback_status_e usher_postback_hmac(usher_postback_algorithm_e hash,
     size_t len, const unsigned char *secret, size_t secret_len);
 
 /*
- * Whether a form is Digistore24's.  room has len bytes and is wiped of
- * nothing: it holds the form, decoded.
+ * Whether a form is Digistore24's.  room has len bytes, for what is decoded.
  */
 usher_postback_status_e usher_postback_sha_sign(const unsigned char *text,
     size_t len, const unsigned char *secret, size_t secret_len,

@@ -13,9 +13,9 @@
  * answered otherwise sends it again, and the same again is no second
  * conversion: usher.conversion_key sees to that.
  *
- * The request waits for the record, the body, the keys of clicks and the sync.
- * After the first and the third the handler runs again from the start, and
- * finds what it knows in its state.
+ * The request waits for the record and the keys of clicks, for the body, and
+ * for the sync.  Where it has waited for a record its handler runs again from
+ * the start, and finds what it knows in its state.
  */
 
 
@@ -167,6 +167,10 @@ ngx_http_usher_conversion_handler(ngx_http_request_t *r)
         return ngx_http_usher_conversion_answer(r, conversion);
     }
 
+    /* not taken yet: the body may not come */
+
+    conversion->status = NGX_HTTP_USHER_CONVERSION_AGAIN;
+
     rc = ngx_http_read_client_request_body(r, ngx_http_usher_conversion_body);
 
     return (rc >= NGX_HTTP_SPECIAL_RESPONSE) ? rc : NGX_DONE;
@@ -193,12 +197,14 @@ ngx_http_usher_conversion_state(ngx_http_request_t *r)
 }
 
 
-/* Which postback it is, and whether it may come from there. */
+/* Which postback it is, whether it may come from there, and keys of clicks. */
 
 static ngx_http_usher_conversion_e
 ngx_http_usher_conversion_find(ngx_http_request_t *r,
     ngx_http_usher_conversion_t *conversion)
 {
+    size_t                             n;
+    usher_click_key_t                 *keys, *current;
     ngx_http_usher_conversion_e        status;
     ngx_http_usher_conversion_conf_t  *ccf;
 
@@ -225,9 +231,23 @@ ngx_http_usher_conversion_find(ngx_http_request_t *r,
         return NGX_HTTP_USHER_CONVERSION_ADDRESS;
     }
 
-    return r->headers_in.content_length_n > NGX_HTTP_USHER_CONVERSION_BODY
-           ? NGX_HTTP_USHER_CONVERSION_TOO_LARGE
-           : NGX_HTTP_USHER_CONVERSION_TAKEN;
+    if (r->headers_in.content_length_n > NGX_HTTP_USHER_CONVERSION_BODY) {
+        return NGX_HTTP_USHER_CONVERSION_TOO_LARGE;
+    }
+
+    /* all that is waited for is so before the body, which may take longer */
+
+    switch (ngx_http_usher_click_keys(r, &keys, &n, &current)) {
+
+    case NGX_OK:
+        return NGX_HTTP_USHER_CONVERSION_TAKEN;
+
+    case NGX_AGAIN:
+        return NGX_HTTP_USHER_CONVERSION_AGAIN;
+
+    default: /* NGX_BUSY, NGX_ABORT, NGX_ERROR */
+        return NGX_HTTP_USHER_CONVERSION_UNAVAILABLE;
+    }
 }
 
 

@@ -58,8 +58,9 @@ check_members(void)
     usher_json_t        json;
     usher_json_value_t  name, value, first;
 
-    static const char  text[] = "{ \"n\" : 12.50 ,\"s\":\"x\", \"l\":[ \"y\" ,2],"
-                                "\"e\":[ ],\"o\":{\"p\":[]},\"w\":true}";
+    static const char  text[] =
+        "{ \"n\" : 12.50 ,\"s\":\"x\", \"l\":[ \"y\" ,2],"
+        "\"e\":[ ],\"o\":{\"p\":[]},\"w\":true}";
 
     usher_json_init(&json, (const unsigned char *) text, sizeof(text) - 1);
 
