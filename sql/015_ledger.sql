@@ -33,9 +33,13 @@ create table usher.ledger_entry (
     at         timestamptz not null default now(),
     what       usher.label not null unique,
     reference  text not null default '' check (char_length(reference) <= 200),
-    reverses   bigint unique references usher.ledger_entry,
+    reverses   bigint unique,
     postings   integer not null check (postings between 2 and 10000),
     unique (id, postings),
+    unique (id, org_id),
+    constraint ledger_entry_reverses
+        foreign key (reverses, org_id)
+        references usher.ledger_entry (id, org_id),
     constraint ledger_entry_what
         check (case when reverses is null then what !~ '^reversal:'
                     else what = 'reversal:' || reverses end)
@@ -54,6 +58,8 @@ comment on column usher.ledger_entry.reference is 'What people say of it';
 comment on column usher.ledger_entry.reverses is
     'The entry that it takes back, if it does; each is taken back once';
 comment on column usher.ledger_entry.postings is 'How many postings it has';
+comment on constraint ledger_entry_reverses on usher.ledger_entry is
+    'What is taken back is in the same books';
 comment on constraint ledger_entry_what on usher.ledger_entry is
     'Reversals are named by what they reverse, and nothing else so';
 comment on sequence usher.ledger_entry_id_seq is
@@ -171,12 +177,27 @@ begin
                   hint = 'All accounts of an entry are of its org.';
     end if;
 
+    if exists (select
+               from usher.ledger_posting p
+               where new.reverses is not null
+                     and p.entry_id in (new.id, new.reverses)
+               group by p.account_id
+               having sum(p.amount) <> 0)
+    then
+        raise exception 'entry "%" is not what takes entry % back', new.what,
+            new.reverses
+            using errcode = 'check_violation',
+                  hint = 'ledger_reverse makes one: the same amounts with '
+                         'the other sign.';
+    end if;
+
     return null;
 end
 $$;
 
 comment on function usher.ledger_whole() is
-    'Trigger: an entry has all its postings, of its org, and balances';
+    'Trigger: an entry has all its postings, of its org, and balances; a '
+    'reversal takes back what it says';
 
 create constraint trigger ledger_whole
     after insert on usher.ledger_entry

@@ -14,11 +14,12 @@ my %account = map { my ($org, $kind, $name, $currency) = split;
                     ($name => $t->sql('select usher.account_ensure(?, ?, ?, ?)',
                                       $org, $kind, $name, $currency)) }
               '1 asset bank EUR', '1 revenue sales EUR', '1 expense ads EUR',
-              '1 asset dollars USD', '1 liability owed USD', '2 asset other EUR';
+              '1 asset dollars USD', '1 liability owed USD', '2 asset other EUR',
+              '2 asset mine EUR';
 
 is($t->sql("select usher.account_ensure(1, 'asset', 'bank', 'EUR')"),
    $account{bank}, 'an account is opened once');
-is($t->sql('select count(*) from usher.account'), 6, 'these and no others');
+is($t->sql('select count(*) from usher.account'), 7, 'these and no others');
 
 
 # post('what', bank => 5, ...): the entry's number, or what it says
@@ -138,6 +139,24 @@ for my $case (
 
 like(refused("insert into usher.ledger_entry (org_id, what, postings)
               values (1, 'empty', 2)"), qr/has 0 of 2 postings/, 'nor an empty one');
+
+# nor does it take back what it says, unless it does
+
+my $wrong = post('wrong', bank => 5, sales => -5);
+
+for my $case ([ 'other', 'mine', 5, 'ledger_entry_reverses' ],
+              [ 'bank', 'sales', -4, 'not what takes entry \d+ back' ],
+              [ 'sales', 'bank', -5, 'not what takes entry \d+ back' ])
+{
+    my ($debit, $credit, $amount, $by) = @$case;
+
+    like(refused("select usher.ledger_post('reversal:$wrong', array[$account{$debit},
+                  $account{$credit}], array[$amount, -($amount)], '', $wrong)"),
+         qr/$by/, "no reversal: $debit $amount");
+}
+
+is(refused("select usher.ledger_post('reversal:$wrong', array[$bank, $sales],
+            array[-5, 5], '', $wrong)"), '', 'this is one');
 
 # an entry that is whole takes no more, however it is done
 
