@@ -75,7 +75,8 @@ as $$
     select case when jsonb_typeof(map) <> 'object' then false
                 when map = '{}' then true
                 else (select bool_and(coalesce(
-                          e.key = lower(e.key) and char_length(e.key) <= 64
+                          e.key = lower(e.key collate "C")
+                          and char_length(e.key) <= 64
                           and e.value = any (array['pending', 'approved',
                                                    'rejected', 'reversed']),
                           false))

@@ -95,7 +95,7 @@ begin
                          from unnest(usher.csv_cells(r.line, r.record)) c);
 
         if head is null then
-            head := array(select coalesce(lower(c), '')
+            head := array(select coalesce(lower(c collate "C"), '')
                           from unnest(present) c);
 
             select c into wrong from unnest(needed) c

@@ -63,7 +63,7 @@ begin
             select r.line, r.cells->>'date', 'EUR', c.code, c.code, e.value
             from usher.csv_rows(csv, array['date'], null) r,
                  jsonb_each_text(r.cells) e
-            join usher.currency c on c.code = upper(e.key)
+            join usher.currency c on c.code = upper(e.key collate "C")
             where e.value <> 'N/A';
 
     else
@@ -183,7 +183,8 @@ begin
              where n > 1 and h ~ '\w'
                    and not exists (select from usher.currency c
                                    where c.code
-                                         = upper(btrim(h, E' "\r')))));
+                                         = upper(btrim(h, E' "\r')
+                                                 collate "C"))));
     end if;
 
     perform usher.note('fx_import', null,

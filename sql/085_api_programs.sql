@@ -12,7 +12,7 @@ declare
     list  text[];
 begin
     select coalesce(array_agg(h order by h), '{}') into list
-    from (select distinct lower(w) as h
+    from (select distinct lower(w collate "C") as h
           from regexp_split_to_table(hosts, '[\s,]+') w
           where w <> '') d;
 
