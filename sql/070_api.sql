@@ -123,6 +123,69 @@ comment on function usher.org_for(text, text) is
     'The org of this name, if the actor may call the function for it';
 
 
+create function usher.org_scope(function text, org text)
+returns bigint
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if org is null then
+        perform usher.authorize(function, null);
+        return null;
+    end if;
+
+    return (usher.org_for(function, org)).id;
+end
+$$;
+
+comment on function usher.org_scope(text, text) is
+    'The org that a list or a secret is of; null: all, to the operator, or '
+    'his own';
+
+
+-- What a call is about stays until its end as it was found: two changes of
+-- one thing wait for each other, and nothing that is referred to is dropped
+-- meanwhile.
+
+create function usher.thing_for(kind anyelement, function text, owner text,
+    owner_name text, owner_id bigint, name text)
+returns anyelement
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    thing  alias for $0;
+    noun   text := (select t.typname from pg_type t
+                    where t.oid = pg_typeof(kind));
+    lock   text := (select case when starts_with(function, noun || '_')
+                                then 'for no key update'
+                                else 'for key share' end
+                    from pg_proc p
+                    where p.pronamespace = 'api'::regnamespace
+                          and p.proname = function and p.provolatile = 'v');
+begin
+    execute format('select t.* from usher.%I t '
+                   'where t.%I = $1 and t.name = $2 %s',
+                   noun, owner || '_id', lock)
+    into thing
+    using owner_id, name;
+
+    if thing.id is null then
+        perform usher.fail('404',
+            format('%s "%s" has no %s "%s"', owner, owner_name, noun, name),
+            noun || '_list shows all.');
+    end if;
+
+    return thing;
+end
+$$;
+
+comment on function usher.thing_for(anyelement, text, text, text, bigint,
+    text) is
+    'The row of a type that has this name in its owner (org or program), '
+    'held until the transaction ends if the function changes anything';
+
+
 create function usher.plan_for(plan text)
 returns usher.plan
 language plpgsql stable

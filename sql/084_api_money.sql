@@ -416,7 +416,7 @@ language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    wanted  bigint := (usher.whose(book || '_list', org, null)).org_id;
+    wanted  bigint := usher.org_scope(book || '_list', org);
     shown   jsonb;
 begin
     execute format($sql$
@@ -459,7 +459,7 @@ language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    wanted    bigint := (usher.whose(book || '_total', org, null)).org_id;
+    wanted    bigint := usher.org_scope(book || '_total', org);
     decimals  smallint := usher.exponent(currency);
     total     jsonb;
 begin
@@ -697,7 +697,7 @@ set search_path = pg_catalog, pg_temp
 set timezone = 'UTC'
 as $$
 declare
-    wanted  bigint := (usher.whose('account_list', org, null)).org_id;
+    wanted  bigint := usher.org_scope('account_list', org);
 begin
     return (select coalesce(jsonb_agg(jsonb_build_object(
                                 'id', b.account_id, 'org', o.name,
@@ -757,7 +757,7 @@ set search_path = pg_catalog, pg_temp
 set timezone = 'UTC'
 as $$
 declare
-    wanted  bigint := (usher.whose('ledger_list', org, null)).org_id;
+    wanted  bigint := usher.org_scope('ledger_list', org);
 begin
     return (select coalesce(jsonb_agg(usher.entry_json(l) order by l.id desc),
                             '[]')

@@ -4,25 +4,6 @@
 -- Names are unique in an org (products: in a program), so a thing is named by
 -- org and name.
 
-create function usher.org_scope(function text, org text)
-returns bigint
-language plpgsql stable
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-    if org is null then
-        perform usher.authorize(function, null);
-        return null;
-    end if;
-
-    return (usher.org_for(function, org)).id;
-end
-$$;
-
-comment on function usher.org_scope(text, text) is
-    'The org whose rows a list may show; null: all, to the operator';
-
-
 create function usher.parameter_ok(argument text, name text)
 returns void
 language sql immutable
@@ -146,24 +127,12 @@ preset: name of the preset';
 
 create function usher.network_for(function text, org text, network text)
 returns usher.network
-language plpgsql stable
+language sql
 set search_path = pg_catalog, pg_temp
 as $$
-declare
-    o              usher.org := usher.org_for(function, org);
-    found_network  usher.network;
-begin
-    select n.* into found_network from usher.network n
-    where n.org_id = o.id and n.name = network_for.network;
-
-    if found_network.id is null then
-        perform usher.fail('404',
-            format('org "%s" has no network "%s"', org, network),
-            'network_list shows all.');
-    end if;
-
-    return found_network;
-end
+    select usher.thing_for(null::usher.network, function, 'org', org,
+                           (usher.org_for(function, org)).id,
+                           network)
 $$;
 
 comment on function usher.network_for(text, text, text) is

@@ -8,24 +8,12 @@
 
 create function usher.campaign_for(function text, org text, campaign text)
 returns usher.campaign
-language plpgsql stable
+language sql
 set search_path = pg_catalog, pg_temp
 as $$
-declare
-    o               usher.org := usher.org_for(function, org);
-    found_campaign  usher.campaign;
-begin
-    select c.* into found_campaign from usher.campaign c
-    where c.org_id = o.id and c.name = campaign_for.campaign;
-
-    if found_campaign.id is null then
-        perform usher.fail('404',
-            format('org "%s" has no campaign "%s"', org, campaign),
-            'campaign_list shows all.');
-    end if;
-
-    return found_campaign;
-end
+    select usher.thing_for(null::usher.campaign, function, 'org', org,
+                           (usher.org_for(function, org)).id,
+                           campaign)
 $$;
 
 comment on function usher.campaign_for(text, text, text) is
@@ -185,8 +173,6 @@ declare
     c  usher.campaign := usher.campaign_for('campaign_update', org,
                                             campaign);
 begin
-    select l.* into c from usher.campaign l where l.id = c.id for update;
-
     c.title := coalesce(title, c.title);
     c.starts_at := coalesce(starts, c.starts_at);
     c.ends_at := nullif(coalesce(ends, c.ends_at), 'infinity');
@@ -248,24 +234,12 @@ campaign: name of the campaign';
 
 create function usher.partner_for(function text, org text, partner text)
 returns usher.partner
-language plpgsql stable
+language sql
 set search_path = pg_catalog, pg_temp
 as $$
-declare
-    o              usher.org := usher.org_for(function, org);
-    found_partner  usher.partner;
-begin
-    select p.* into found_partner from usher.partner p
-    where p.org_id = o.id and p.name = partner_for.partner;
-
-    if found_partner.id is null then
-        perform usher.fail('404',
-            format('org "%s" has no partner "%s"', org, partner),
-            'partner_list shows all.');
-    end if;
-
-    return found_partner;
-end
+    select usher.thing_for(null::usher.partner, function, 'org', org,
+                           (usher.org_for(function, org)).id,
+                           partner)
 $$;
 
 comment on function usher.partner_for(text, text, text) is
@@ -499,8 +473,6 @@ as $$
 declare
     p  usher.partner := usher.partner_for('partner_update', org, partner);
 begin
-    select l.* into p from usher.partner l where l.id = p.id for update;
-
     p.kind := coalesce(kind, p.kind);
     p.email := nullif(coalesce(email, p.email), '');
     p.tax_id := nullif(coalesce(tax_id, p.tax_id), '');

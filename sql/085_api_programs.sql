@@ -50,24 +50,12 @@ comment on function usher.terms_ok(text) is
 
 create function usher.program_for(function text, org text, program text)
 returns usher.program
-language plpgsql stable
+language sql
 set search_path = pg_catalog, pg_temp
 as $$
-declare
-    o              usher.org := usher.org_for(function, org);
-    found_program  usher.program;
-begin
-    select p.* into found_program from usher.program p
-    where p.org_id = o.id and p.name = program_for.program;
-
-    if found_program.id is null then
-        perform usher.fail('404',
-            format('org "%s" has no program "%s"', org, program),
-            'program_list shows all.');
-    end if;
-
-    return found_program;
-end
+    select usher.thing_for(null::usher.program, function, 'org', org,
+                           (usher.org_for(function, org)).id,
+                           program)
 $$;
 
 comment on function usher.program_for(text, text, text) is
@@ -329,8 +317,6 @@ as $$
 declare
     p  usher.program := usher.program_for('program_update', org, program);
 begin
-    select l.* into p from usher.program l where l.id = p.id for update;
-
     p.title := coalesce(title, p.title);
     p.mode := coalesce(mode, p.mode);
     p.attribution := coalesce(attribution, p.attribution);
@@ -463,24 +449,12 @@ program: name of the program';
 create function usher.product_for(function text, org text, program text,
     product text)
 returns usher.product
-language plpgsql stable
+language sql
 set search_path = pg_catalog, pg_temp
 as $$
-declare
-    p              usher.program := usher.program_for(function, org, program);
-    found_product  usher.product;
-begin
-    select d.* into found_product from usher.product d
-    where d.program_id = p.id and d.name = product_for.product;
-
-    if found_product.id is null then
-        perform usher.fail('404',
-            format('program "%s" has no product "%s"', program, product),
-            'product_list shows all.');
-    end if;
-
-    return found_product;
-end
+    select usher.thing_for(null::usher.product, function, 'program', program,
+                           (usher.program_for(function, org, program)).id,
+                           product)
 $$;
 
 comment on function usher.product_for(text, text, text, text) is
@@ -644,8 +618,6 @@ declare
     d  usher.product := usher.product_for('product_update', org, program,
                                           product);
 begin
-    select l.* into d from usher.product l where l.id = d.id for update;
-
     d.title := coalesce(title, d.title);
     d.sku := coalesce(sku, d.sku);
     d.price := coalesce(price, d.price);

@@ -43,26 +43,6 @@ comment on function usher.secret_kind_ok(text) is
     'Raises unless there are secrets of this kind';
 
 
-create function usher.secret_org(function text, org text)
-returns bigint
-language plpgsql stable
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-    if org is null then
-        perform usher.authorize(function, null);
-        return null;
-    end if;
-
-    return (usher.org_for(function, org)).id;
-end
-$$;
-
-comment on function usher.secret_org(text, text) is
-    'Whose secrets are meant, if the actor may call the function for it; '
-    'null: the operator''s own';
-
-
 create function usher.secret_for(function text, kind text, name text,
     org text)
 returns usher.secret
@@ -70,7 +50,7 @@ language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    owner         bigint := usher.secret_org(function, org);
+    owner         bigint := usher.org_scope(function, org);
     found_secret  usher.secret;
 begin
     select s.* into found_secret
@@ -167,7 +147,7 @@ set search_path = pg_catalog, pg_temp
 set timezone = 'UTC'
 as $$
 declare
-    owner  bigint := usher.secret_org('secret_put', org);
+    owner  bigint := usher.org_scope('secret_put', org);
     put    usher.secret;
 begin
     perform usher.secret_kind_ok(kind);
@@ -213,7 +193,7 @@ set search_path = pg_catalog, pg_temp
 set timezone = 'UTC'
 as $$
 declare
-    owner  bigint := usher.secret_org('secret_list', org);
+    owner  bigint := usher.org_scope('secret_list', org);
 begin
     if kind is not null then
         perform usher.secret_kind_ok(kind);
@@ -297,6 +277,11 @@ declare
     s  usher.secret := usher.secret_for('secret_drop', kind, name, org);
 begin
     delete from usher.secret u where u.id = s.id;
+
+    if not found then
+        perform usher.fail('404', format('secret "%s" was dropped', name),
+            'secret_list shows all.');
+    end if;
 
     perform usher.secret_note('secret_drop', s);
 
