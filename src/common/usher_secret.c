@@ -224,7 +224,9 @@ usher_secret_line(usher_secret_keys_t *keys, const char *text, size_t len)
         /* void */
     }
 
-    if (usher_decimal_parse(text, n, &id) != 0 || id >= USHER_SECRET_KEYS) {
+    if (usher_decimal_parse(text, n, &id) != 0 || id >= USHER_SECRET_KEYS
+        || (n < len && !usher_secret_blank(text[n])))
+    {
         return "it does not begin with the id of a key, 0 to 255";
     }
 

@@ -282,6 +282,8 @@ lines(void)
     ok(strncmp(wrong("-1 " K1), "1 it does not begin", 19) == 0, "below 0");
     ok(strncmp(wrong("01 " K1), "1 it does not begin", 19) == 0, "odd");
     ok(strncmp(wrong(K1), "1 it does not begin", 19) == 0, "none");
+    ok(strncmp(wrong("1" K1), "1 it does not begin", 19) == 0,
+       "nothing between");
     ok(strncmp(wrong("\n1 " K1 "\n\n1 " K3), "4 there is a key of", 19) == 0,
        "an id that is there twice");
     ok(strncmp(wrong("1"), "1 the key is not 32 bytes", 25) == 0, "no key");
