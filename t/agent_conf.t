@@ -42,6 +42,10 @@ for my $name ('usher_bot', 'usher_bot_tag') {
        'accepted', 'with one');
 }
 
+is(said("map \$uri \$usher_bottle { default 1; } "
+        . "$server { return 200 \$usher_bottle; } }"),
+   'accepted', 'nor what somebody else calls so');
+
 is(said("$server { return 200 \$usher_device\$usher_os; } }"), 'accepted',
    'device and system need none');
 

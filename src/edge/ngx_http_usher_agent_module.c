@@ -494,8 +494,12 @@ ngx_http_usher_agent_init(ngx_conf_t *cf)
     v = cmcf->variables.elts;
 
     for (i = 0; i < cmcf->variables.nelts; i++) {
-        if (v[i].name.len >= sizeof("usher_bot") - 1
-            && ngx_strncmp(v[i].name.data, "usher_bot", sizeof("usher_bot") - 1)
+
+        /* one is the beginning of the other */
+
+        if ((v[i].name.len == sizeof("usher_bot") - 1
+             || v[i].name.len == sizeof("usher_bot_tag") - 1)
+            && ngx_strncmp(v[i].name.data, "usher_bot_tag", v[i].name.len)
                == 0)
         {
             ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
