@@ -523,8 +523,9 @@ create table usher.campaign (
     name        text not null
                 check (name ~ '^[a-z0-9][a-z0-9-]{0,31}$'),
     title       text not null default '' check (char_length(title) <= 200),
-    starts_at   timestamptz not null default now(),
-    ends_at     timestamptz,
+    starts_at   timestamptz not null default now()
+                check (isfinite(starts_at)),
+    ends_at     timestamptz check (isfinite(ends_at)),
     created_at  timestamptz not null default now(),
     unique (org_id, name),
     unique (id, org_id),

@@ -114,6 +114,8 @@ for my $case (
     [ 'product', { name => "'book'" }, 'program_id_name' ],
     [ 'campaign', { starts_at => "'2026-01-02'", ends_at => "'2026-01-02'" },
       'campaign_order' ],
+    [ 'campaign', { starts_at => "'-infinity'" }, 'starts_at_check' ],
+    [ 'campaign', { ends_at => "'infinity'" }, 'ends_at_check' ],
     [ 'partner', { kind => "'club'" }, 'kind_check' ],
     [ 'partner', { email => q('a b@c') }, 'email_check' ],
     [ 'partner', { tax_id => "'-1'" }, 'tax_id_check' ],
