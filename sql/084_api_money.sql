@@ -362,8 +362,9 @@ begin
             'campaign, product, link, sub_id and country.  Add a column id.');
     end if;
 
-    -- One import of an org at a time.
-    perform from usher.org l where l.id = o.id for no key update;
+    -- One import of an org at a time; to disable it waits for none.
+    perform pg_advisory_xact_lock(hashtext('usher.' || book),
+                                  hashint8(o.id));
 
     execute format($sql$
         with put as (

@@ -5,6 +5,8 @@ use lib 't/lib';
 use Usher::Race;
 use Usher::Test;
 
+use DBI;
+
 
 my $t = Usher::Test->new;
 
@@ -45,5 +47,17 @@ my $cost = "select api.cost_import('acme', E'day,amount,currency\\n2026-01-02,5,
 is_deeply([ both($t, 'commit', $cost, $cost) ], [ 1, 0 ], 'and so is a cost');
 is($t->sql('select count(*) from usher.cost where changed_at is null'), 1,
    'which is as it was');
+
+# an org is disabled while somebody imports its costs
+
+my $db = DBI->connect('dbi:Pg:' . $t->dsn =~ tr/ /;/r, '', '', { RaiseError => 1 });
+
+$db->begin_work;
+$db->do($cost);
+$t->sql("set lock_timeout = '5s'");
+like($t->sql("select api.org_disable('acme')"), qr/disabled/,
+     'an import keeps nobody from disabling its org');
+$db->rollback;
+$db->disconnect;
 
 done_testing();
