@@ -36,6 +36,8 @@ $t->nginx(<<"EOF2", workers => 1);
     server {
         listen 127.0.0.1:%%PORT%%;
         location / { usher_auth on; root %%DIR%%; }
+        location /go/ { usher_link none; }
+        location = /status { usher_status; }
     }
 EOF2
 $t->write_file('edge1/file', 'hello');
@@ -71,6 +73,10 @@ rows_are('and a row');
 becomes($gone, 200, 'another key');
 $t->ctl("key revoke key=$gone->{id} reason=test");
 becomes($gone, 401, 'revoked');
+
+$t->wait_for(sub {
+    $t->get('/status')->json->{directory}{salt} eq 'common';
+}, 'the salt of the day');
 
 # its stream is deleted, and then an entry out of the midst of it
 

@@ -83,7 +83,7 @@ cmp_ok($s->{zone}{bytes}, '<=', 2 * 1024 * 1024, 'which is within its limit');
 
 my $sum = 0;
 
-for my $part (qw(keys buckets negatives records)) {
+for my $part (qw(keys buckets negatives records clicks)) {
     my $p = $s->{zone}{$part};
 
     cmp_ok($p->{cells}, '>', 0, "$part: cells");

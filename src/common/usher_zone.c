@@ -77,11 +77,11 @@ usher_zone_format(void *area, size_t size, const usher_zone_shares_t *shares,
     head->procs = at;
     at += USHER_ZONE_PROCS * sizeof(usher_proc_t);
 
-    if (size < at + 4 * 64) {
+    if (size < at + 5 * 64) {
         return -1;
     }
 
-    room = size - at - 4 * 64;
+    room = size - at - 5 * 64;
 
     head->keys = usher_zone_part(&at, room, shares->keys,
                                  USHER_ZONE_SET(usher_zone_key_t),
@@ -95,9 +95,12 @@ usher_zone_format(void *area, size_t size, const usher_zone_shares_t *shares,
     head->records = usher_zone_part(&at, room, shares->records,
                                     USHER_ZONE_SET(usher_zone_block_t),
                                     &head->nrecords);
+    head->clicks = usher_zone_part(&at, room, shares->clicks, USHER_SEEN_SET,
+                                   &head->nclicks);
 
     if (at > size || head->nkeys == 0 || head->nbuckets == 0
-        || head->nnegatives == 0 || head->nrecords == 0)
+        || head->nnegatives == 0 || head->nrecords == 0
+        || head->nclicks == 0)
     {
         return -1;
     }
@@ -191,6 +194,9 @@ usher_zone_attach(usher_zone_t *z, void *area, uint32_t pid)
 
     z->negatives = (usher_zone_negative_t *) (base + head->negatives);
     z->nnegatives = head->nnegatives;
+
+    z->clicks.words = (uint64_t *) (base + head->clicks);
+    z->clicks.nsets = head->nclicks;
 }
 
 

@@ -5,7 +5,7 @@
  * DESIGN
  *
  * The area is a header (magic, layout version, secret, the sizes of all
- * parts), a part for its user, a table of processes, and four arrays:
+ * parts), a part for its user, a table of processes, and five arrays:
  *
  *   keys       sets of cells of 192 bytes: an API key's record with the
  *              bucket words of its plan.  Texts longer than 72 bytes go to
@@ -19,6 +19,8 @@
  *              k; all blocks of one writing have its serial, and the
  *              checksum of the whole must hold.  A chain of which a block
  *              was evicted or written anew is a miss.
+ *   clicks     words of usher_seen.h, which has no lock: who clicked on what
+ *              within the hour.
  *
  * Locking, eviction and recovery are those of usher_set.h.
  *
@@ -44,11 +46,12 @@
 #include <stdint.h>
 
 #include "usher_key.h"
+#include "usher_seen.h"
 #include "usher_set.h"
 
 
 #define USHER_ZONE_MAGIC     0x454e4f5a52534855ULL    /* "UHSRZONE" */
-#define USHER_ZONE_LAYOUT    3
+#define USHER_ZONE_LAYOUT    4
 #define USHER_ZONE_PROCS     128
 #define USHER_ZONE_MIN       (1024 * 1024)
 
@@ -80,6 +83,7 @@ typedef struct {
     uint32_t       buckets;
     uint32_t       negatives;
     uint32_t       records;
+    uint32_t       clicks;
 } usher_zone_shares_t;
 
 
@@ -97,10 +101,13 @@ typedef struct {
     uint64_t             buckets;
     uint64_t             negatives;
     uint64_t             records;
+    uint64_t             clicks;
     uint32_t             nkeys;      /* sets */
     uint32_t             nbuckets;   /* sets */
     uint32_t             nnegatives;
     uint32_t             nrecords;   /* sets */
+    uint32_t             nclicks;    /* sets */
+    uint32_t             unused0;
     uint64_t             unused[8];  /* the next are written often */
     uint64_t             taken[4];   /* cells: keys, buckets, records,
                                         negatives */
@@ -163,6 +170,7 @@ typedef struct {
     usher_table_t           records;
     usher_zone_negative_t  *negatives;
     uint32_t                nnegatives;
+    usher_seen_t            clicks;
 } usher_zone_t;
 
 

@@ -64,6 +64,8 @@
     _(zone_forgotten, "Cells with a bucket above idle evicted.")              \
     _(zone_recovered, "Sets cleared after their owner died.")                 \
     _(zone_locked, "Changes given up: the set stayed locked.")                \
+    _(clicks_duplicate, "Clicks of a visitor who had clicked within 1 h.")    \
+    _(clicks_forgotten, "Clicks that the zone forgot within their hour.")     \
     _(limit_races, "Charges left standing after a lost race.")                \
     _(journal_events, "Events appended to the journal.")                      \
     _(journal_bytes, "Bytes appended to the journal.")                        \
@@ -154,6 +156,16 @@ typedef struct {
 } ngx_http_usher_process_t;
 
 
+/* The salt of a day; tag is changed first and last. */
+#define NGX_HTTP_USHER_SALTS  4
+
+typedef struct {
+    uint64_t      tag;               /* day since the epoch << 1, and 1 if all
+                                        nodes have it; 0: none */
+    uint64_t      salt[2];           /* never log */
+} ngx_http_usher_salt_t;
+
+
 /*
  * The head of the zone that modules other than the zone's may use: plain
  * words, changed by atomic operations only.  The second half belongs to
@@ -184,6 +196,7 @@ typedef struct {
     ngx_atomic_t  changed[NGX_HTTP_USHER_TICKETS];  /* tickets: how often,
                                         and msec of the last, in 40 bits */
     ngx_http_usher_process_t  process[NGX_HTTP_USHER_PROCESSES];
+    ngx_http_usher_salt_t  salts[NGX_HTTP_USHER_SALTS];
 } ngx_http_usher_shared_t;
 
 
@@ -289,6 +302,15 @@ ngx_int_t ngx_http_usher_directory_plan(ngx_http_request_t *r,
  */
 ngx_int_t ngx_http_usher_directory_record(ngx_http_request_t *r,
     ngx_uint_t kind, ngx_str_t *id, u_char *buf, size_t *len);
+
+
+/* ---- Salt of visitors: ngx_http_usher_salt.c ------------------------- */
+
+/* The day's salt; NGX_DECLINED: there is none yet. */
+ngx_int_t ngx_http_usher_salt(uint64_t salt[2]);
+
+/* "common" to all nodes, this node's "own", or "none": for the status. */
+const char *ngx_http_usher_salt_state(void);
 
 
 /* ---- Redis: ngx_http_usher_redis.c ----------------------------------- */
@@ -542,6 +564,7 @@ extern ngx_module_t  ngx_http_usher_directory_module;
 extern ngx_module_t  ngx_http_usher_journal_module;
 extern ngx_module_t  ngx_http_usher_auth_module;
 extern ngx_module_t  ngx_http_usher_limit_module;
+extern ngx_module_t  ngx_http_usher_link_module;
 extern ngx_module_t  ngx_http_usher_status_module;
 
 

@@ -160,6 +160,7 @@ void ngx_http_usher_changes_stop(ngx_http_usher_directory_t *d);
 #define NGX_HTTP_USHER_SAID_REFUSED  0x04    /* reading changes is refused */
 #define NGX_HTTP_USHER_SAID_NO_KEY   0x08    /* no click key signs */
 #define NGX_HTTP_USHER_SAID_SEALED   0x10    /* one cannot be opened */
+#define NGX_HTTP_USHER_SAID_SALT     0x20    /* the node has one of its own */
 #define NGX_HTTP_USHER_SAID_STALE    0x100   /* and on: stale of a kind ended */
 
 /* NGX_OK: the bit was not set, or not clear, and now it is: say so. */
@@ -176,6 +177,13 @@ void ngx_http_usher_beat_watch(ngx_http_usher_directory_t *d);
 /* The reply to INFO memory: whether this Redis may be used at all. */
 void ngx_http_usher_beat_policy(ngx_http_usher_directory_t *d,
     ngx_http_usher_reply_t *reply);
+
+
+/* ---- ngx_http_usher_salt.c ------------------------------------------- */
+
+/* Called by the reader of changes, each 10 ms and when it has connected. */
+void ngx_http_usher_salt_renew(ngx_http_usher_directory_t *d,
+    ngx_uint_t connected);
 
 
 /* ---- ngx_http_usher_directory_record.c ------------------------------- */

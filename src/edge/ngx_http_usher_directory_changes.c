@@ -103,6 +103,7 @@ ngx_http_usher_changes_renew(ngx_http_usher_directory_t *d)
     }
 
     ngx_http_usher_beat_watch(d);
+    ngx_http_usher_salt_renew(d, 0);
 
     if (d->changes == NULL) {
         d->working = 0;
@@ -192,6 +193,7 @@ ngx_http_usher_changes_connected(void *data)
     d->backoff = 0;
 
     if (ngx_http_usher_changes_mine(d)) {
+        ngx_http_usher_salt_renew(d, 1);
         ngx_http_usher_changes_round(d);
     }
 }

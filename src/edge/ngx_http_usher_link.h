@@ -94,7 +94,20 @@ typedef struct {
     ngx_http_complex_value_t  *system;
     ngx_http_complex_value_t  *datacentre;
     ngx_uint_t                 prefetch;     /* NGX_HTTP_USHER_PREFETCH_* */
+    ngx_flag_t                 visitor;      /* is hashed */
+    ngx_uint_t                 fields;       /* NGX_HTTP_USHER_FIELD_* */
 } ngx_http_usher_link_conf_t;
+
+/* What the event of a click may keep. */
+#define NGX_HTTP_USHER_FIELD_OFF        0x0002
+#define NGX_HTTP_USHER_FIELD_ADDRESS    0x0004
+#define NGX_HTTP_USHER_FIELD_COUNTRY    0x0008
+#define NGX_HTTP_USHER_FIELD_DEVICE     0x0010    /* and os */
+#define NGX_HTTP_USHER_FIELD_LANGUAGE   0x0020
+#define NGX_HTTP_USHER_FIELD_REFERRER   0x0040
+#define NGX_HTTP_USHER_FIELD_SUB        0x0080
+#define NGX_HTTP_USHER_FIELD_VISITOR    0x0100
+#define NGX_HTTP_USHER_FIELD_ALL        0x01fc
 
 #define NGX_HTTP_USHER_PREFETCH_COUNT   0
 #define NGX_HTTP_USHER_PREFETCH_LABEL   1
@@ -113,6 +126,7 @@ typedef struct {
 /* How long the words of a click may be: bytes. */
 #define NGX_HTTP_USHER_WORD_MAX         USHER_CLICK_WORD_MAX
 #define NGX_HTTP_USHER_SUBS             5
+#define NGX_HTTP_USHER_VISITOR          16    /* hexadecimal digits */
 
 
 /* A click, from the request to its event; all of it is the request's. */
@@ -128,6 +142,7 @@ typedef struct {
     ngx_str_t               referrer;        /* host */
     ngx_str_t               subs[NGX_HTTP_USHER_SUBS];
     ngx_str_t               id;              /* signed; empty: none */
+    ngx_str_t               visitor;         /* empty: not wanted, unknown */
     ngx_str_t               args;            /* without "to" */
     ngx_str_t               page;            /* of a deep link; empty: none */
     ngx_str_t               url;             /* compiled; empty: nowhere */
@@ -137,6 +152,7 @@ typedef struct {
     ngx_uint_t              status;          /* of the answer */
     u_char                  words[2 * NGX_HTTP_USHER_WORD_MAX
                                   + USHER_CLICK_REFERRER_MAX];
+    u_char                  hash[NGX_HTTP_USHER_VISITOR + 1];
 } ngx_http_usher_click_t;
 
 
@@ -207,6 +223,16 @@ ngx_int_t ngx_http_usher_link_place(ngx_http_request_t *r,
  */
 ngx_int_t ngx_http_usher_link_click(ngx_http_request_t *r,
     ngx_http_usher_click_t *click);
+
+
+/* ---- ngx_http_usher_link_visitor.c */
+
+/*
+ * Sets visitor, and the reason if he has clicked on that within the hour:
+ * when the reason is what it would be otherwise, and the event has room.
+ */
+void ngx_http_usher_link_visitor(ngx_http_request_t *r,
+    ngx_http_usher_link_conf_t *llcf, ngx_http_usher_click_t *click);
 
 
 /* ---- ngx_http_usher_link_record.c */

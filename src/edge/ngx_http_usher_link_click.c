@@ -4,7 +4,8 @@
  * answer.
  *
  * The line is written straight into the journal, as that of a request is.
- * Addresses are truncated here: no whole address leaves nginx by a click.
+ * Addresses are truncated here: no whole address leaves nginx by a click, nor
+ * what usher_link_fields leaves out.
  */
 
 
@@ -12,16 +13,19 @@
 
 
 static u_char *ngx_http_usher_click_line(ngx_http_request_t *r, u_char *p,
-    ngx_http_usher_click_t *click);
+    ngx_http_usher_click_t *click, ngx_uint_t fields);
 static u_char *ngx_http_usher_click_text(u_char *p, ngx_str_t *text,
     size_t limit, unsigned *flags);
+static u_char *ngx_http_usher_click_field(u_char *p, ngx_uint_t keep,
+    ngx_str_t *text, size_t limit, unsigned *flags);
 
 
 ngx_int_t
 ngx_http_usher_link_click(ngx_http_request_t *r,
     ngx_http_usher_click_t *click)
 {
-    u_char  *line, *p;
+    u_char                      *line, *p;
+    ngx_http_usher_link_conf_t  *llcf;
 
     line = ngx_http_usher_journal_open(USHER_EVENT_LOG_MAX);
 
@@ -30,7 +34,13 @@ ngx_http_usher_link_click(ngx_http_request_t *r,
                ? NGX_BUSY : NGX_OK;
     }
 
-    p = ngx_http_usher_click_line(r, line, click);
+    llcf = ngx_http_get_module_loc_conf(r, ngx_http_usher_link_module);
+
+    /* who clicked is seen only where it becomes a row */
+
+    ngx_http_usher_link_visitor(r, llcf, click);
+
+    p = ngx_http_usher_click_line(r, line, click, llcf->fields);
     ngx_http_usher_journal_commit(p - line);
 
     return NGX_OK;
@@ -39,7 +49,7 @@ ngx_http_usher_link_click(ngx_http_request_t *r,
 
 static u_char *
 ngx_http_usher_click_line(ngx_http_request_t *r, u_char *p,
-    ngx_http_usher_click_t *click)
+    ngx_http_usher_click_t *click, ngx_uint_t fields)
 {
     unsigned                     flags;
     ngx_uint_t                   i;
@@ -80,27 +90,39 @@ ngx_http_usher_click_line(ngx_http_request_t *r, u_char *p,
                                   &flags);
     p = ngx_http_usher_click_text(p, &click->slug, USHER_CLICK_SLUG_MAX,
                                   &flags);
-    p = ngx_http_usher_click_text(p, &click->country, USHER_CLICK_WORD_MAX,
-                                  &flags);
-    p = ngx_http_usher_click_text(p, &click->device, USHER_CLICK_WORD_MAX,
-                                  &flags);
-    p = ngx_http_usher_click_text(p, &click->system, USHER_CLICK_WORD_MAX,
-                                  &flags);
-    p = ngx_http_usher_click_text(p, &click->language, USHER_CLICK_WORD_MAX,
-                                  &flags);
-    p = ngx_http_usher_click_text(p, &click->referrer,
-                                  USHER_CLICK_REFERRER_MAX, &flags);
+    p = ngx_http_usher_click_field(p, fields & NGX_HTTP_USHER_FIELD_COUNTRY,
+                                   &click->country, USHER_CLICK_WORD_MAX,
+                                   &flags);
+    p = ngx_http_usher_click_field(p, fields & NGX_HTTP_USHER_FIELD_DEVICE,
+                                   &click->device, USHER_CLICK_WORD_MAX,
+                                   &flags);
+    p = ngx_http_usher_click_field(p, fields & NGX_HTTP_USHER_FIELD_DEVICE,
+                                   &click->system, USHER_CLICK_WORD_MAX,
+                                   &flags);
+    p = ngx_http_usher_click_field(p, fields & NGX_HTTP_USHER_FIELD_LANGUAGE,
+                                   &click->language, USHER_CLICK_WORD_MAX,
+                                   &flags);
+    p = ngx_http_usher_click_field(p, fields & NGX_HTTP_USHER_FIELD_REFERRER,
+                                   &click->referrer, USHER_CLICK_REFERRER_MAX,
+                                   &flags);
 
     for (i = 0; i < NGX_HTTP_USHER_SUBS; i++) {
-        p = ngx_http_usher_click_text(p, &click->subs[i], USHER_CLICK_SUB_MAX,
-                                      &flags);
+        p = ngx_http_usher_click_field(p, fields & NGX_HTTP_USHER_FIELD_SUB,
+                                       &click->subs[i], USHER_CLICK_SUB_MAX,
+                                       &flags);
     }
 
-    /* visitor: none yet */
+    p = ngx_http_usher_click_field(p, fields & NGX_HTTP_USHER_FIELD_VISITOR,
+                                   &click->visitor, NGX_HTTP_USHER_VISITOR,
+                                   &flags);
 
-    *p++ = '\t';
+    if (fields & NGX_HTTP_USHER_FIELD_ADDRESS) {
+        p = ngx_http_usher_address_short(r, p);
 
-    p = ngx_http_usher_address_short(r, p);
+    } else {
+        *p++ = '\\'; *p++ = 'N';
+    }
+
     *p++ = '\t';
 
     p = ngx_http_usher_decimal(p, click->status);
@@ -120,6 +142,22 @@ ngx_http_usher_click_text(u_char *p, ngx_str_t *text, size_t limit,
     unsigned *flags)
 {
     p = usher_event_text(p, text->data, text->len, limit, flags);
+    *p++ = '\t';
+
+    return p;
+}
+
+
+/* The same of what need not be kept. */
+
+static u_char *
+ngx_http_usher_click_field(u_char *p, ngx_uint_t keep, ngx_str_t *text,
+    size_t limit, unsigned *flags)
+{
+    if (keep) {
+        return ngx_http_usher_click_text(p, text, limit, flags);
+    }
+
     *p++ = '\t';
 
     return p;

@@ -57,6 +57,19 @@ static ngx_conf_enum_t  ngx_http_usher_link_prefetches[] = {
 };
 
 
+static ngx_conf_bitmask_t  ngx_http_usher_link_fields[] = {
+    { ngx_string("off"), NGX_HTTP_USHER_FIELD_OFF },
+    { ngx_string("address"), NGX_HTTP_USHER_FIELD_ADDRESS },
+    { ngx_string("country"), NGX_HTTP_USHER_FIELD_COUNTRY },
+    { ngx_string("device"), NGX_HTTP_USHER_FIELD_DEVICE },
+    { ngx_string("language"), NGX_HTTP_USHER_FIELD_LANGUAGE },
+    { ngx_string("referrer"), NGX_HTTP_USHER_FIELD_REFERRER },
+    { ngx_string("sub"), NGX_HTTP_USHER_FIELD_SUB },
+    { ngx_string("visitor"), NGX_HTTP_USHER_FIELD_VISITOR },
+    { ngx_null_string, 0 }
+};
+
+
 static ngx_command_t  ngx_http_usher_link_commands[] = {
 
     { ngx_string("usher_link"),
@@ -100,6 +113,20 @@ static ngx_command_t  ngx_http_usher_link_commands[] = {
       NGX_HTTP_LOC_CONF_OFFSET,
       offsetof(ngx_http_usher_link_conf_t, prefetch),
       &ngx_http_usher_link_prefetches },
+
+    { ngx_string("usher_link_visitor"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_FLAG,
+      ngx_conf_set_flag_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_usher_link_conf_t, visitor),
+      NULL },
+
+    { ngx_string("usher_link_fields"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_1MORE,
+      ngx_conf_set_bitmask_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_usher_link_conf_t, fields),
+      &ngx_http_usher_link_fields },
 
       ngx_null_command
 };
@@ -639,6 +666,7 @@ ngx_http_usher_link_create_conf(ngx_conf_t *cf)
      * set by ngx_pcalloc():
      *
      *     conf->slug = NULL;
+     *     conf->fields = 0;
      */
 
     conf->country = NGX_CONF_UNSET_PTR;
@@ -646,6 +674,7 @@ ngx_http_usher_link_create_conf(ngx_conf_t *cf)
     conf->system = NGX_CONF_UNSET_PTR;
     conf->datacentre = NGX_CONF_UNSET_PTR;
     conf->prefetch = NGX_CONF_UNSET_UINT;
+    conf->visitor = NGX_CONF_UNSET;
 
     return conf;
 }
@@ -657,7 +686,8 @@ ngx_http_usher_link_merge_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_http_usher_link_conf_t *prev = parent;
     ngx_http_usher_link_conf_t *conf = child;
 
-    ngx_http_core_loc_conf_t  *clcf;
+    ngx_http_core_loc_conf_t    *clcf;
+    ngx_http_usher_main_conf_t  *umcf;
 
     /* an "if" and a limit_except keep the handler of their location */
 
@@ -677,6 +707,15 @@ ngx_http_usher_link_merge_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_conf_merge_ptr_value(conf->datacentre, prev->datacentre, NULL);
     ngx_conf_merge_uint_value(conf->prefetch, prev->prefetch,
                               NGX_HTTP_USHER_PREFETCH_LABEL);
+    ngx_conf_merge_value(conf->visitor, prev->visitor, 1);
+    ngx_conf_merge_bitmask_value(conf->fields, prev->fields,
+                                 (NGX_CONF_BITMASK_SET
+                                  |NGX_HTTP_USHER_FIELD_ALL));
+
+    if (conf->slug != NULL && conf->visitor) {
+        umcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_usher_module);
+        umcf->visitor = 1;
+    }
 
     return NGX_CONF_OK;
 }

@@ -60,6 +60,7 @@ typedef struct {
     ngx_str_t                node_name;   /* of usher_node */
     ngx_str_t                node;        /* the same, escaped for an event */
     unsigned                 plan:1;      /* $usher_plan is used */
+    unsigned                 visitor:1;   /* visitors are hashed somewhere */
     ngx_array_t              arguments;   /* ngx_str_t; those of all servers */
     ngx_array_t              headers;     /* the same of ->headers */
     ngx_http_usher_need_t    zone;

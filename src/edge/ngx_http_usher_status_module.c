@@ -363,11 +363,13 @@ ngx_http_usher_status_shared(ngx_http_usher_text_t *t,
     }
 
     ngx_http_usher_text(t, ",\"directory\":{\"ready\":%s,\"evicting\":%s,"
+                        "\"salt\":\"%s\","
                         "\"lineage\":\"%016xL\",\"change\":%uA,"
                         "\"generation\":%uA,\"reader\":%uA,"
                         "\"heartbeat_age_ms\":",
                         s->ready ? "true" : "false",
                         s->refused ? "true" : "false",
+                        ngx_http_usher_salt_state(),
                         (uint64_t) s->lineage, s->change_id,
                         s->generation, s->reader);
 

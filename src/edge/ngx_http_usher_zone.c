@@ -2,7 +2,8 @@
 /*
  * ngx_http_usher_zone.c - the zone of shared memory: usher_zone.
  *
- *     usher_zone SIZE [keys=N%] [buckets=N%] [negatives=N%] [records=N%];
+ *     usher_zone SIZE [keys=N%] [buckets=N%] [negatives=N%] [records=N%]
+ *                     [clicks=N%];
  *
  * The cells and their locks are usher_zone.h's, which knows nothing of
  * nginx.  Here are the directive, the life of the memory, and what other
@@ -86,7 +87,8 @@ static ngx_http_usher_zone_share_t  ngx_http_usher_zone_usual[] = {
     { ngx_string("keys="), 840 },
     { ngx_string("buckets="), 50 },
     { ngx_string("negatives="), 62 },
-    { ngx_string("records="), 48 }
+    { ngx_string("records="), 38 },
+    { ngx_string("clicks="), 10 }
 };
 
 
@@ -239,10 +241,10 @@ ngx_http_usher_zone_share(ngx_conf_t *cf, ngx_str_t *arg, uint32_t *share)
 
         n = ngx_atoi(p, len);
 
-        if (n == NGX_ERROR || n < 1 || n > 97) {
+        if (n == NGX_ERROR || n < 1 || n > 96) {
             ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                                "invalid share \"%V\", it must be a "
-                               "percentage from 1%% to 97%%", arg);
+                               "percentage from 1%% to 96%%", arg);
             return NGX_CONF_ERROR;
         }
 
@@ -303,6 +305,7 @@ ngx_http_usher_zone_shares(ngx_conf_t *cf, ngx_http_usher_zone_conf_t *zcf,
     zcf->shares.buckets = share[1];
     zcf->shares.negatives = share[2];
     zcf->shares.records = share[3];
+    zcf->shares.clicks = share[4];
 
     return NGX_CONF_OK;
 }

@@ -288,6 +288,7 @@ ngx_http_usher_zone_parts(
     parts[1].name = "buckets";
     parts[2].name = "records";
     parts[3].name = "negatives";
+    parts[4].name = "clicks";
 
     if (z->head == NULL) {
         return 0;
@@ -305,6 +306,10 @@ ngx_http_usher_zone_parts(
                      * sizeof(usher_zone_negative_t);
     parts[3].cells = z->nnegatives;
     parts[3].used = usher_zone_negatives_used(z);
+
+    parts[4].bytes = (uint64_t) z->clicks.nsets * USHER_SEEN_SET;
+    parts[4].cells = (uint64_t) z->clicks.nsets * USHER_SEEN_WAYS;
+    parts[4].used = usher_seen_used(&z->clicks);
 
     return z->head->size;
 }

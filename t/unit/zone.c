@@ -19,7 +19,7 @@
 #define USER  4096
 
 
-static const usher_zone_shares_t  shares = { 840, 50, 62, 48 };
+static const usher_zone_shares_t  shares = { 840, 50, 62, 38, 10 };
 
 static uint64_t  recovered, evicted, forgotten;
 
