@@ -62,19 +62,22 @@ create table usher.click (
     visitor      text not null,
     address      inet,
     status       smallint not null,
-    flags        smallint not null
+    flags        smallint not null,
+    relabelled   smallint
 ) partition by range (received_at);
 
 create index click_link on usher.click (link_id, event_time);
 create index click_number on usher.click (click_id) where click_id <> '';
 create index click_time on usher.click using brin (event_time);
+create index click_stored on usher.click using brin (received_at);
 
 comment on table usher.click is 'Clicks, one row each (event kind c)';
 comment on column usher.click.received_at is
     'When the row was stored; its day is the partition';
 comment on column usher.click.event_time is 'When it was answered';
 comment on column usher.click.link_id is 'The link; 0: none of that name';
-comment on column usher.click.reason is 'See usher.click_reason';
+comment on column usher.click.reason is
+    'What the edge found: see usher.click_reason';
 comment on column usher.click.target is
     'Number of the target; 0: the link''s own URL; -1: it fell back; -2: it '
     'overflowed; -3: nowhere';
@@ -101,6 +104,10 @@ comment on column usher.click.address is
 comment on column usher.click.status is 'Status of the answer';
 comment on column usher.click.flags is
     '1: text was mended; 2: text was cut';
+comment on column usher.click.relabelled is
+    'What keep found instead when the hour closed, which has seen all nodes; '
+    'null: reason stands';
+comment on index usher.click_stored is 'Clicks by when they were stored';
 comment on index usher.click_link is 'The clicks of a link, by time';
 comment on index usher.click_number is 'A click by its id';
 comment on index usher.click_time is 'Clicks by time';

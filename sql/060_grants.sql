@@ -44,6 +44,7 @@ grant execute on function
     usher.keep_partitions(),
     usher.keep_parts(),
     usher.keep_fold(),
+    usher.keep_clicks(),
     usher.keep_due(),
     usher.keep_prune(),
     usher.react(integer),
@@ -56,6 +57,7 @@ grant execute on function
 -- Reports: everything but keys, what is personal, and the machinery.
 
 grant select on usher.request, usher.click, usher.click_reason,
+    usher.click_close, usher.click_hour, usher.click_sub, usher.click_sum,
     usher.domain, usher.link, usher.link_target, usher.health,
     usher.health_target, usher.hook, usher.hook_key,
     usher.unattributed, usher.coupon,

@@ -289,11 +289,11 @@ declare
                                              E'\n'), E'\t');
     columns  text[];
 begin
-    -- The first is the tag; received_at is ours.
+    -- The first is the tag; what no edge writes is ours.
     select array_agg(a.attname order by a.attnum) into columns
     from pg_attribute a
     where a.attrelid = target and a.attnum > 0 and not a.attisdropped
-          and a.attname <> 'received_at';
+          and a.attname not in ('received_at', 'relabelled');
 
     if cardinality(fields) - 1 <> cardinality(columns) then
         perform usher.fail('400',

@@ -1,7 +1,7 @@
 /*
  * keep.c - the duty that keeps the house: partitions ahead and away, closed
- * hours folded, what falls due by time, parts without event, old marks and
- * leases.
+ * hours folded and their clicks counted, what falls due by time, parts without
+ * event, old marks and leases.
  *
  * What is to be done is SQL, and this is its clock.  One keep works per
  * database, by a lease; the others wait for it.  Each function runs in a
@@ -30,6 +30,7 @@ static int usherd_keep_run(usherd_pg_t *pg, usherd_keep_task_t *task);
 static usherd_keep_task_t  usherd_keep_tasks[] = {
     { "SELECT usher.keep_partitions()", 60000, 0, 0 },
     { "SELECT usher.keep_fold()", 10000, 0, 0 },
+    { "SELECT usher.keep_clicks()", 10000, 0, 0 },
     { "SELECT usher.keep_due()", 10000, 0, 0 },
     { "SELECT usher.keep_parts()", 600000, 0, 0 },
     { "SELECT usher.keep_prune()", 60000, 0, 0 },
