@@ -58,9 +58,9 @@ grant execute on function
 
 grant select on usher.request, usher.click, usher.click_reason,
     usher.click_close, usher.click_hour, usher.click_sub, usher.click_sum,
-    usher.domain, usher.link, usher.link_target, usher.health,
-    usher.health_target, usher.hook, usher.hook_key,
-    usher.unattributed, usher.coupon,
+    usher.domain, usher.link, usher.link_target, usher.link_group,
+    usher.link_group_member, usher.health, usher.health_target, usher.hook,
+    usher.hook_key, usher.unattributed, usher.coupon,
     usher.usage_delta, usher.usage, usher.usage_close, usher.usage_total,
     usher.journal, usher.journal_gap, usher.quarantine, usher.org,
     usher.plan, usher.plan_policy, usher.subscription,
