@@ -121,6 +121,9 @@ ctl_args_option(ctl_command_t *cmd, int argc, char **argv, int *i)
     } else if (len == 10 && strncmp(option, "--key-file", len) == 0) {
         text = &cmd->key_file;
 
+    } else if (len == 5 && strncmp(option, "--png", len) == 0) {
+        text = &cmd->png;
+
     } else {
         fprintf(stderr, "usherctl: there is no option \"%s\"\n"
                 "hint: Arguments are name=value, without dashes; usherctl "

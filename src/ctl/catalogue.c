@@ -43,6 +43,7 @@ ctl_usage(FILE *out)
         "                    USHER_KEY_FILE, then /etc/usher/keys\n"
         "  --json, --table   by default a table on a terminal, JSON "
         "elsewhere\n"
+        "  --png FILE        draw the answer to a file, by gnuplot\n"
         "  --version         print the version\n"
         "\n"
         "A value @file is read from a file, - from standard input.\n"

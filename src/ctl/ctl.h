@@ -55,6 +55,7 @@ typedef struct {
     const char  *actor;       /* NULL: the operator */
     const char  *database;    /* conninfo; NULL: the environment decides */
     const char  *key_file;    /* NULL: not needed so far */
+    const char  *png;         /* file to draw the answer to, or NULL */
     int          json;        /* 1: JSON, 0: tables, -1: by where it goes */
     int          help;
     int          version;
@@ -168,6 +169,18 @@ char *ctl_secret_recrypt(const char *name, ctl_command_t *cmd, ctl_db_t *db,
 /* table.c: prints a value for people, by this width unless it is 0. */
 
 void ctl_table(FILE *out, json_t *value, size_t width);
+
+/* A copy in which control characters are \xHH, and its width. */
+char *ctl_printable(const char *text, size_t *width);
+
+
+/*
+ * chart.c: an answer with "chart" is drawn as bars, below its table, or to a
+ * PNG.
+ */
+
+void ctl_chart_bars(FILE *out, json_t *answer, size_t width);
+int ctl_chart_png(json_t *answer, const char *file);
 
 
 /*

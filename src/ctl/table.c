@@ -57,7 +57,6 @@ static int ctl_rank(const char *name);
 static int ctl_is_name(const char *name);
 static int ctl_is_word(const char *text);
 static ctl_cell_t ctl_cell(json_t *value);
-static char *ctl_printable(const char *text, size_t *width);
 static char *ctl_flat(json_t *value);
 static char *ctl_moment(const char *text);
 static size_t ctl_char(const char *text, size_t *width);
@@ -588,7 +587,7 @@ ctl_moment(const char *text)
 
 /* A copy in which control characters are \xHH, and its width. */
 
-static char *
+char *
 ctl_printable(const char *text, size_t *width)
 {
     char    *copy, *p;

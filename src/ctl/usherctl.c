@@ -17,6 +17,7 @@
 static int ctl_run(ctl_command_t *cmd, ctl_db_t *db);
 static int ctl_call(ctl_command_t *cmd, ctl_db_t *db, json_t *catalogue);
 static int ctl_print(ctl_command_t *cmd, const char *text);
+static void ctl_print_table(json_t *value, size_t width);
 static int ctl_failed(json_t *catalogue, ctl_error_t *error);
 
 
@@ -142,6 +143,13 @@ ctl_call(ctl_command_t *cmd, ctl_db_t *db, json_t *catalogue)
         return CTL_USAGE;
     }
 
+    if (cmd->png != NULL && json_is_true(json_object_get(function, "changes")))
+    {
+        fprintf(stderr, "usherctl: --png is not for what changes something\n"
+                "hint: It draws what link stats and the like show.\n");
+        return CTL_USAGE;
+    }
+
     name = json_string_value(json_object_get(function, "name"));
 
     if (ctl_secret_anew(function)) {
@@ -171,13 +179,22 @@ ctl_call(ctl_command_t *cmd, ctl_db_t *db, json_t *catalogue)
 static int
 ctl_print(ctl_command_t *cmd, const char *text)
 {
-    int              rc;
+    int              rc, drawn;
     json_t          *value;
     json_error_t     wrong;
     struct winsize   size;
 
     value = json_loads(text, JSON_DECODE_ANY, &wrong);
     rc = json_is_false(json_object_get(value, "ok")) ? CTL_BAD : CTL_OK;
+
+    if (cmd->png != NULL) {
+        drawn = ctl_chart_png(value, cmd->png);
+
+        if (drawn != CTL_OK) {
+            json_decref(value);
+            return drawn;
+        }
+    }
 
     /* The database's own text is the most exact. */
 
@@ -191,12 +208,31 @@ ctl_print(ctl_command_t *cmd, const char *text)
     } else {
         memset(&size, 0, sizeof(struct winsize));
         (void) ioctl(STDOUT_FILENO, TIOCGWINSZ, &size);
-        ctl_table(stdout, value, size.ws_col);
+        ctl_print_table(value, size.ws_col);
     }
 
     json_decref(value);
 
     return rc;
+}
+
+
+/* How to draw it is not for people; what is drawn is. */
+
+static void
+ctl_print_table(json_t *value, size_t width)
+{
+    json_t  *chart;
+
+    chart = json_incref(json_object_get(value, "chart"));
+
+    (void) json_object_del(value, "chart");
+    ctl_table(stdout, value, width);
+
+    if (chart != NULL) {
+        (void) json_object_set_new(value, "chart", chart);
+        ctl_chart_bars(stdout, value, width);
+    }
 }
 
 
