@@ -102,7 +102,8 @@ SKIP: {
         unless grep { -x "$_/gnuplot" } split /:/, $ENV{PATH};
 
     my $trap = answer([ '`touch ' . $t->dir . '/trap`', 1, 2 ],
-                      [ "\"\nsystem \"touch " . $t->dir . "/trap\"\n", 1, 1 ]);
+                      [ "x\nend_of_data\nsystem 'touch " . $t->dir
+                        . "/trap'\n", 1, 1 ], [ '"\\', 1, 1 ]);
 
     ($code, undef, $err) = ctl('--png', $png, 'echo', 'show', "value=$answer");
     is($code, 0, 'with gnuplot') or diag($err);

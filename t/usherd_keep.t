@@ -62,4 +62,15 @@ $t->wait_for(sub { ($t->sql('select requests from usher.usage') // 0) == 3 },
              'closed hours are folded', 20);
 is($t->sql('select count(*) from usher.usage_delta'), 0, 'and leave no sums');
 
+# and its clicks are counted
+
+my $hour = "date_trunc('hour', now() - interval '30 hours', 'UTC')";
+
+$t->sql("update usher.click_close set done_until = $hour");
+$t->sql("insert into usher.click select now(), $hour, 0, 0, 0, 0, '', 'edge1',
+         'a', 'b', '', '', '', '', '', '', '', '', '', '', '', null, 302, 0");
+$t->sql("update usher.click_batch set open_hour = $hour");
+$t->wait_for(sub { ($t->sql('select sum(clicks) from usher.click_hour') // 0)
+                   == 1 }, 'clicks of closed hours are counted', 30);
+
 done_testing();
