@@ -606,6 +606,35 @@ comment on function usher.directory_records(text, text[]) is
     'and lineage; an id without a row here has no record';
 
 
+create function usher.directory_slice(kind text, rows bigint[],
+    first integer, last integer)
+returns table (id text, urgent integer, inserted integer, record text)
+language plpgsql stable security definer
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict use_column
+begin
+    return query
+    with changed as materialized (
+        select i as id, bool_or(o.urgent)::integer as urgent,
+               bool_and(o.inserted)::integer as inserted
+        from usher.directory_outbox o, unnest(o.ids[first : last]) i
+        where o.id = any (rows) and o.kind = directory_slice.kind
+        group by i
+    )
+    select c.id, c.urgent, c.inserted, r.record::text
+    from changed c
+    left join usher.directory_records(directory_slice.kind,
+                  array(select x.id from changed x)) r on r.id = c.id;
+end
+$$;
+
+comment on function usher.directory_slice(text, bigint[], integer, integer) is
+    'Of these rows of the outbox the records of a kind whose ids have such a '
+    'place there; null: it is gone';
+
+
 create function usher.directory_record(kind text, id text)
 returns jsonb
 language sql stable security definer

@@ -22,7 +22,7 @@ comment on function usher.host_ok(text) is
     'Whether this is the name of a host, in lower case';
 
 
-create function usher.target_ok(url text)
+create function usher.target_exact(url text)
 returns boolean
 language sql immutable strict parallel safe
 set search_path = pg_catalog, pg_temp
@@ -44,6 +44,30 @@ as $$
               '^[Hh][Tt][Tt][Pp][Ss]?://([A-Za-z0-9.-]+)(?::([1-9][0-9]{0,4}))?([/?#].*)?$')
               as m) p
 $$;
+
+comment on function usher.target_exact(text) is
+    'Whether a link may lead there: see usher.target_ok()';
+
+
+-- Millions of URLs are checked where links are imported, so what most of them
+-- are like is seen by patterns that take a microsecond: those without captures
+-- and counted repeats.  What is not like that may be right all the same.  As a
+-- plain expression it is inlined; its operators were looked up here.
+
+create function usher.target_ok(url text)
+returns boolean
+language sql immutable parallel safe
+return case
+    when url ~ '^[Hh][Tt][Tt][Pp][Ss]?://([A-Za-z0-9]+(-+[A-Za-z0-9]+)*\.)*[A-Za-z][A-Za-z0-9]*(-+[A-Za-z0-9]+)*([/?#]|$)'
+         and octet_length(split_part(url, '/', 3)) <= 63
+         and url !~ '[^]!#$&(-;=?-[_a-z~%{}]'
+         and (position('%' in url) = 0 or url !~ '%(?![0-9A-Fa-f]{2})')
+         and replace(url, '{click_id}', '')
+             !~ '\{(?!(link|campaign|product|program|network|partner|sub[1-5]|country|device|os|lang|referrer_host|time|slug)\})'
+         and octet_length(replace(url, '{', ''))
+             = octet_length(replace(url, '}', ''))
+        then octet_length(url) <= 2048
+    else usher.target_exact(url) end;
 
 comment on function usher.target_ok(text) is
     'Whether a link may lead there: http or https, a host without user, '
@@ -139,8 +163,10 @@ create table usher.link (
         + coalesce(octet_length(utm), 0) <= 3584)
 );
 
-create index link_program on usher.link (program_id);
-create index link_campaign on usher.link (campaign_id);
+create index link_program on usher.link (program_id)
+    where program_id is not null;
+create index link_campaign on usher.link (campaign_id)
+    where campaign_id is not null;
 
 comment on index usher.link_program is 'The links of a program';
 comment on index usher.link_campaign is 'The links of a campaign';
@@ -246,15 +272,13 @@ comment on constraint link_target_time on usher.link_target is
 
 
 -- To the outbox.  Whatever is taken away is urgent: a link that was disabled
--- or ended must not go on leading where it led.
+-- or ended must not go on leading where it led.  Not so where many links change
+-- at once: no revocation of a key waits for a file of links.
 
 create function usher.link_id(host text, slug text)
 returns text
 language sql immutable parallel safe
-set search_path = pg_catalog, pg_temp
-as $$
-    select host || '/' || slug
-$$;
+return host || '/' || slug;
 
 comment on function usher.link_id(text, text) is 'Id of a link''s record';
 
@@ -286,16 +310,16 @@ begin
     -- host's fallback, longer names, and of a program all hosts of deep links
     -- that it may list may come to it later.
     if exists (select
-               from usher.link l
-               join usher.link_records(array[usher.link_id(l.host, l.slug)]) r
-                    on true
-               where l.id = any (changed)
-                     and octet_length((r.record - '{fallback,hosts,deep}'
-                                       ::text[])::text)
-                         + coalesce(octet_length(l.fallback_url), 2048)
-                         + case when l.program_id is null then 0
-                                else 1124 end
-                         > 7700)
+               from usher.link_records(
+                        (select array_agg(usher.link_id(l.host, l.slug))
+                         from usher.link l
+                         where l.id = any (changed))) r
+               join usher.link l on l.id = (r.record->>'id')::bigint
+               where octet_length((r.record - '{fallback,hosts,deep}'::text[])
+                                  ::text)
+                     + coalesce(octet_length(l.fallback_url), 2048)
+                     + case when l.program_id is null then 0 else 1124 end
+                     > 7700)
     then
         raise check_violation using
             message = 'the link and its targets are too long for a record';
@@ -326,7 +350,7 @@ begin
                select usher.link_id(o.host, o.slug)
                from old_rows o join new_rows n on n.id = o.id
                where (n.host, n.slug) is distinct from (o.host, o.slug)) c),
-        true, false);
+        (select count(*) <= 1000 from new_rows), false);
     return null;
 end
 $$;
@@ -344,7 +368,7 @@ as $$
 begin
     perform usher.directory_put('link',
         (select array_agg(usher.link_id(o.host, o.slug)) from old_rows o),
-        true, false);
+        (select count(*) <= 1000 from old_rows), false);
     return null;
 end
 $$;
@@ -402,7 +426,7 @@ begin
     perform usher.directory_put('link',
         (select array_agg(usher.link_id(l.host, l.slug))
          from usher.link l where l.id = any (changed)),
-        true, false);
+        cardinality(changed) <= 1000, false);
     return null;
 end
 $$;
@@ -632,16 +656,13 @@ comment on trigger no_truncate on usher.link_target is
 create function usher.url_with(url text, query text)
 returns text
 language sql immutable parallel safe
-set search_path = pg_catalog, pg_temp
-as $$
-    select case when query is null then url
-                else a.base
-                     || case when position('?' in a.base) = 0 then '?'
-                             when right(a.base, 1) in ('?', '&') then ''
-                             else '&' end
-                     || query || substr(url, length(a.base) + 1) end
-    from (select split_part(url, '#', 1)) as a (base)
-$$;
+return case
+    when query is null then url
+    else split_part(url, '#', 1)
+         || case when position('?' in split_part(url, '#', 1)) = 0 then '?'
+                 when right(split_part(url, '#', 1), 1) in ('?', '&') then ''
+                 else '&' end
+         || query || substr(url, length(split_part(url, '#', 1)) + 1) end;
 
 comment on function usher.url_with(text, text) is
     'The URL with this added to its query, before its fragment';
@@ -650,23 +671,20 @@ comment on function usher.url_with(text, text) is
 create function usher.target_record(t usher.link_target, utm text)
 returns jsonb
 language sql stable
-set search_path = pg_catalog, pg_temp
-as $$
-    select jsonb_strip_nulls(jsonb_build_object(
-        'n', t.number, 'step', t.step, 'weight', t.weight,
-        'url', usher.url_with(t.url, utm),
-        'country', array_to_string(t.countries, ' '),
-        'device', array_to_string(t.devices, ' '),
-        'os', array_to_string(t.systems, ' '),
-        'lang', array_to_string(t.languages, ' '),
-        'referrer', array_to_string(t.referrers, ' '),
-        'from', case when t.starts_at > 'epoch'
+return jsonb_strip_nulls(jsonb_build_object(
+    'n', t.number, 'step', t.step, 'weight', t.weight,
+    'url', usher.url_with(t.url, utm),
+    'country', array_to_string(t.countries, ' '),
+    'device', array_to_string(t.devices, ' '),
+    'os', array_to_string(t.systems, ' '),
+    'lang', array_to_string(t.languages, ' '),
+    'referrer', array_to_string(t.referrers, ' '),
+    'from', case when t.starts_at > 'epoch'
                      then ceil(extract(epoch from least(t.starts_at,
                               '9999-12-31 00:00+00')))::bigint end,
-        'until', case when t.ends_at < 'infinity'
+    'until', case when t.ends_at < 'infinity'
                       then greatest(1, ceil(extract(epoch
-                               from t.ends_at)))::bigint end))
-$$;
+                               from t.ends_at)))::bigint end));
 
 comment on function usher.target_record(usher.link_target, text) is
     'A target as it stands in the record of its link';
@@ -692,12 +710,20 @@ comment on function usher.dead_targets(usher.link) is
     'Bits of the dead targets of a link: 0 its own URL, 1 to 16 those of these '
     'numbers, 17 its overflow; null: none is dead';
 
+-- One plan, made once: by index, whatever was known of the table then.
 
 create function usher.link_records(ids text[])
 returns table (id text, record jsonb)
-language sql stable
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+set plan_cache_mode = force_generic_plan
 as $$
+#variable_conflict use_column
+begin
+    return query
     select u.id, jsonb_strip_nulls(jsonb_build_object(
                'id', l.id, 'org_id', d.org_id,
                'url', usher.url_with(l.url, l.utm),
@@ -733,7 +759,8 @@ as $$
     left join usher.network n on n.id = p.network_id
     left join usher.network_setup s on s.id = p.network_id
     left join usher.partner q on q.id = l.partner_id
-    where l.disabled_at is null
+    where l.disabled_at is null;
+end
 $$;
 
 comment on function usher.link_records(text[]) is

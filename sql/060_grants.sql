@@ -30,6 +30,7 @@ grant usage on sequence usher.directory_version to usher_daemon;
 grant execute on function
     usher.directory_record(text, text),
     usher.directory_records(text, text[]),
+    usher.directory_slice(text, bigint[], integer, integer),
     usher.directory_ids(text),
     usher.directory_page(text, text),
     usher.directory_due(),

@@ -474,18 +474,10 @@ usherd_directory_read(usherd_directory_t *d,
 
         values[0] = usherd_directory_kinds[i];
 
-        rc = usherd_pg_query(d->pg,
-            "WITH changed AS MATERIALIZED ("
-                "SELECT i AS id, bool_or(o.urgent) AS urgent, "
-                       "bool_and(o.inserted) AS inserted "
-                "FROM usher.directory_outbox o, "
-                     "unnest(o.ids[$3::int : $4::int]) i "
-                "WHERE o.id = ANY ($2::bigint[]) AND o.kind = $1 "
-                "GROUP BY i) "
-            "SELECT c.id, c.urgent::int, c.inserted::int, r.record::text "
-            "FROM changed c LEFT JOIN usher.directory_records($1, "
-                "ARRAY(SELECT id FROM changed)) r ON r.id = c.id",
-            4, values, &records[i]);
+        rc = usherd_pg_query(d->pg, "SELECT id, urgent, inserted, record "
+                             "FROM usher.directory_slice($1, $2::bigint[], "
+                             "$3::int, $4::int)",
+                             4, values, &records[i]);
 
         if (rc != USHERD_OK) {
             return rc;
