@@ -5,8 +5,28 @@
 -- one file: the first line that is bad is named by its number in the file and
 -- its column, and nothing is imported.
 --
+-- A file of any length comes in parts of whole lines, all in one transaction:
+-- an argument of type usher.csv is sent so, and one of type usher.csv_place
+-- has what the part before was answered.  An export is asked for in the same
+-- way, and each answer has a part: usherctl does both.  Such files are read by
+-- csv_split(), which takes some microseconds a line where csv_rows() takes a
+-- hundred.
+--
 -- What is called for each cell has no search_path of its own: to set it costs
 -- more than the work, and the callers have pinned it.
+
+create domain usher.csv as text;
+
+comment on domain usher.csv is
+    'A file, or a part of one: usherctl sends it part by part';
+
+
+create domain usher.csv_place as jsonb
+    check (jsonb_typeof(value) = 'object');
+
+comment on domain usher.csv_place is
+    'How far a file has come: the answer to the part before, without csv';
+
 
 create function usher.csv_cells(line integer, record text)
 returns text[]
@@ -74,6 +94,183 @@ comment on function usher.csv_records(text) is
     'cell may have several lines';
 
 
+-- Where there are quotes, text is cut at them: every second piece is within a
+-- pair of quotes, an empty one between two such is a quote that was doubled,
+-- and in the others separators become characters that no file has.
+
+create function usher.csv_split(csv text, first integer)
+returns table (line integer, cells text[])
+language plpgsql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    plain  text := ltrim(csv, U&'\FEFF');
+begin
+    if position('"' in plain) > 0 then
+        return query
+            select (first + r.n - 1 + coalesce(sum(
+                        length(r.text) - length(replace(r.text, E'\n', '')))
+                        over (order by r.n rows between unbounded preceding
+                                                and 1 preceding), 0))::integer,
+                   string_to_array(r.text, E'\x1f')
+            from string_to_table(usher.csv_unquoted(plain, first), E'\x1e')
+                 with ordinality r (text, n)
+            where ltrim(r.text, E' \t\x1f') <> '';
+        return;
+    end if;
+
+    plain := replace(plain, E'\r\n', E'\n');
+
+    if plain ~ '[ \t](,|\n|$)|(^|,|\n)[ \t]' then
+        plain := btrim(regexp_replace(plain, '[ \t]*([,\n])[ \t]*', '\1',
+                                      'g'), E' \t');
+    end if;
+
+    return query
+        select (first + r.n - 1)::integer, string_to_array(r.text, ',')
+        from string_to_table(plain, E'\n') with ordinality r (text, n)
+        where ltrim(r.text, ',') <> '';
+end
+$$;
+
+comment on function usher.csv_split(text, integer) is
+    'The records of a part that begins in this line, each with the number of '
+    'its first line, as cells';
+
+
+create function usher.csv_unquoted(csv text, first integer)
+returns text
+language plpgsql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    pieces  text[] := array(select case when p.i % 2 = 0 then p.text
+                                        else replace(p.text, E'\r\n', E'\n')
+                                   end
+                            from string_to_table(csv, '"')
+                                 with ordinality p (text, i)
+                            order by p.i);
+    n       integer := cardinality(pieces);
+    wrong   integer;
+begin
+    if csv ~ '[\x1e\x1f]' then
+        perform usher.fail('400', 'csv= has a character 1E or 1F',
+            'A cell is text, without control characters.');
+    end if;
+
+    -- Behind a quote that closes is a separator, as before one that opens.
+    select min(case when p.i > 1
+                         and p.text !~ case when p.i = n
+                                            then '^[ \t]*([,\n]|$)'
+                                            else '^[ \t]*[,\n]' end
+                    then p.i - 1
+                    when p.i < n
+                         and p.text !~ case when p.i = 1
+                                            then '([,\n]|^)[ \t]*$'
+                                            else '[,\n][ \t]*$' end
+                    then p.i end)
+    into wrong
+    from unnest(pieces) with ordinality p (text, i)
+    where p.i % 2 = 1 and (p.text <> '' or p.i in (1, n));
+
+    if wrong is not null or n % 2 = 0 then
+        perform usher.fail('400',
+            format('csv= line %s: a quote is out of place',
+                   first + (select sum(length(p.text)
+                                - length(replace(p.text, E'\n', '')))
+                            from unnest(pieces) with ordinality p (text, i)
+                            where p.i <= coalesce(wrong, n - 1))),
+            'A cell that has a quote, a comma or a line break stands in '
+            'quotes, and quotes in it are doubled.');
+    end if;
+
+    return array_to_string(array(
+        select case when p.i % 2 = 0 then p.text
+                    when p.text = '' and p.i > 1 and p.i < n then '"'
+                    when p.text ~ '[ \t]'
+                        then translate(btrim(regexp_replace(p.text,
+                                 '[ \t]*([,\n])[ \t]*', '\1', 'g'), E' \t'),
+                                 E',\n', E'\x1f\x1e')
+                    else translate(p.text, E',\n', E'\x1f\x1e') end
+        from unnest(pieces) with ordinality p (text, i)
+        order by p.i), '');
+end
+$$;
+
+comment on function usher.csv_unquoted(text, integer) is
+    'The same without quotes: cells end by 1F and records by 1E';
+
+
+create function usher.csv_head(cells text[], needed text[], known text[])
+returns text[]
+language plpgsql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    head   text[] := array(select lower(btrim(coalesce(c, ''), E' \t\r\n')
+                                        collate "C")
+                           from unnest(cells) c);
+    wrong  text;
+    hint   text := 'The first line names the columns: '
+                   || array_to_string(needed, ', ')
+                   || coalesce('; it may also have '
+                          || nullif(array_to_string(known, ', '), ''), '')
+                   || '.';
+begin
+    if cells is null then
+        perform usher.fail('400', 'csv= is empty', hint);
+    end if;
+
+    select c into wrong from unnest(needed) c
+    where c <> all (head) limit 1;
+
+    if wrong is not null then
+        perform usher.fail('400', format('csv= has no column "%s"', wrong),
+                           hint);
+    end if;
+
+    -- A column without a name is none: the ECB's last is such.
+    select c into wrong from unnest(head) c
+    where c <> '' and c <> all (needed) and c <> all (known) limit 1;
+
+    if wrong is not null then
+        perform usher.fail('400',
+            format('csv= has a column "%s"', left(wrong, 60)), hint);
+    end if;
+
+    select c into wrong from unnest(head) c
+    where c <> '' group by c having count(*) > 1 limit 1;
+
+    if wrong is not null then
+        perform usher.fail('400',
+            format('csv= has column "%s" twice', left(wrong, 60)), hint);
+    end if;
+
+    return head;
+end
+$$;
+
+comment on function usher.csv_head(text[], text[], text[]) is
+    'The columns that the first line names; raises unless it has those '
+    'needed, and others only of those known (null: any)';
+
+
+create function usher.csv_width(line integer, cells integer, head integer)
+returns void
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+    select usher.fail('400',
+        format('csv= line %s has %s cells, the first line has %s', line,
+               cells, head),
+        'Cells are separated by commas; one that has a comma stands in '
+        'quotes.')
+$$;
+
+comment on function usher.csv_width(integer, integer, integer) is
+    'Raises: a line has too few cells, or too many';
+
+
 create function usher.csv_rows(csv text, needed text[], known text[])
 returns table (line integer, cells jsonb)
 language plpgsql immutable
@@ -83,56 +280,19 @@ declare
     r        record;
     head     text[];
     present  text[];
-    wrong    text;
-    hint     text := 'The first line names the columns: '
-                     || array_to_string(needed, ', ')
-                     || coalesce('; it may also have '
-                            || nullif(array_to_string(known, ', '), ''), '')
-                     || '.';
 begin
     for r in select * from usher.csv_records(csv) loop
         present := array(select nullif(btrim(c, E' \t\r\n'), '')
                          from unnest(usher.csv_cells(r.line, r.record)) c);
 
         if head is null then
-            head := array(select coalesce(lower(c collate "C"), '')
-                          from unnest(present) c);
-
-            select c into wrong from unnest(needed) c
-            where c <> all (head) limit 1;
-
-            if wrong is not null then
-                perform usher.fail('400',
-                    format('csv= has no column "%s"', wrong), hint);
-            end if;
-
-            -- A column without a name is none: the ECB's last is such.
-            select c into wrong from unnest(head) c
-            where c <> '' and c <> all (needed) and c <> all (known) limit 1;
-
-            if wrong is not null then
-                perform usher.fail('400', format('csv= has a column "%s"',
-                    left(wrong, 60)), hint);
-            end if;
-
-            select c into wrong from unnest(head) c
-            where c <> '' group by c having count(*) > 1 limit 1;
-
-            if wrong is not null then
-                perform usher.fail('400',
-                    format('csv= has column "%s" twice', left(wrong, 60)),
-                    hint);
-            end if;
-
+            head := usher.csv_head(present, needed, known);
             continue;
         end if;
 
         if cardinality(present) <> cardinality(head) then
-            perform usher.fail('400',
-                format('csv= line %s has %s cells, the first line has %s',
-                       r.line, cardinality(present), cardinality(head)),
-                'Cells are separated by commas; one that has a comma stands '
-                'in quotes.');
+            perform usher.csv_width(r.line, cardinality(present),
+                                    cardinality(head));
         end if;
 
         line := r.line;
@@ -141,7 +301,7 @@ begin
     end loop;
 
     if head is null then
-        perform usher.fail('400', 'csv= is empty', hint);
+        perform usher.csv_head(null, needed, known);
     end if;
 end
 $$;
@@ -149,6 +309,17 @@ $$;
 comment on function usher.csv_rows(text, text[], text[]) is
     'The rows of a file as objects by column; raises unless it has the '
     'columns needed, and others only of those known (null: any)';
+
+
+create function usher.csv_cell(cell text)
+returns text
+language sql immutable parallel safe
+return case when cell ~ '[",\n\r]|^[ \t]|[ \t]$'
+            then '"' || replace(cell, '"', '""') || '"'
+            else coalesce(cell, '') end;
+
+comment on function usher.csv_cell(text) is
+    'A text as it stands in a line; null: empty';
 
 
 create function usher.csv_fail(line integer, "column" text, value text,

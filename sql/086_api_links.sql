@@ -362,6 +362,20 @@ $$;
 comment on function usher.slug() is 'A slug by chance';
 
 
+create function usher.link_slug_ok(slug text)
+returns void
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+    select usher.text_ok('slug', slug,
+        '^(?=.{1,64}$)[A-Za-z0-9._~-]+(/[A-Za-z0-9._~-]+)*$',
+        'A slug is 1 to 64 of letters, digits and . _ ~ -, with / between.')
+$$;
+
+comment on function usher.link_slug_ok(text) is
+    'Raises unless it can be the slug of a link';
+
+
 create type usher.link_of as (
     program_id   bigint,
     product_id   bigint,
@@ -528,9 +542,7 @@ declare
 begin
     o := usher.link_of(d.org_id, program, product, campaign, partner);
 
-    perform usher.text_ok('slug', name,
-        '^(?=.{1,64}$)[A-Za-z0-9._~-]+(/[A-Za-z0-9._~-]+)*$',
-        'A slug is 1 to 64 of letters, digits and . _ ~ -, with / between.');
+    perform usher.link_slug_ok(name);
     perform usher.title_ok(title);
     perform usher.url_ok('url', url);
     perform usher.link_arguments_ok(fallback, overflow, utm, status,

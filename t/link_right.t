@@ -34,6 +34,9 @@ my %call = (
     domain_drop      => [ 'host=spare.acme.example', '' ],
     link_add         => [ 'host=go.acme.example url=https://x.example/',
                           $change ],
+    link_import      => [ 'csv=host,slug,url~go.acme.example,b,https://x.example/',
+                          $change ],
+    link_export      => [ 'org=acme', $read ],
     link_list        => [ 'host=go.acme.example', $read ],
     link_show        => [ $a, $read ],
     link_update      => [ "$a title=x", $change ],
@@ -58,8 +61,8 @@ is(join(' ', sort keys %call),
 sub state_of {
     my ($actor, $function, $args) = @_;
 
-    my $answer = ask($t, $actor, $function, map { split /=/, $_, 2 }
-                                            split ' ', $args);
+    my $answer = ask($t, $actor, $function,
+                     map { split /=/, tr/~/\n/r, 2 } split ' ', $args);
 
     return ref $answer ? undef : $answer;
 }
@@ -85,7 +88,9 @@ for my $function (sort keys %call) {
 }
 
 is(state_of('owner', $_, ''), 'US403', "$_ of all orgs")
-    for qw(domain_list link_health);
+    for qw(domain_list link_export link_health);
+is(state_of('owner', 'link_export', 'org=acme host=go.beta.example'), 'US403',
+   'nor a host that is not its own');
 is(state_of('owner', 'link_health', 'host=go.beta.example'), 'US403',
    'nor of a host of another');
 is(state_of('', 'link_health', 'org=acme state=ill'), 'US400', 'no such state');

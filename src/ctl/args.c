@@ -100,6 +100,11 @@ ctl_args_option(ctl_command_t *cmd, int argc, char **argv, int *i)
         return CTL_OK;
     }
 
+    if (strcmp(option, "--dry-run") == 0) {
+        cmd->dry_run = 1;
+        return CTL_OK;
+    }
+
     if (strcmp(option, "--json") == 0) {
         cmd->json = 1;
         return CTL_OK;
@@ -206,6 +211,11 @@ ctl_args_read(ctl_command_t *cmd)
 
     for (i = 0; i < cmd->nargs; i++) {
         arg = &cmd->args[i];
+
+        if (arg->parts) {
+            input |= strcmp(arg->value, "-") == 0;
+            continue;
+        }
 
         if (strcmp(arg->value, "-") == 0) {
             if (input) {

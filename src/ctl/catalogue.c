@@ -41,6 +41,7 @@ ctl_usage(FILE *out)
         "USHER_DATABASE\n"
         "  --key-file FILE   keys that secrets are encrypted by, by default\n"
         "                    USHER_KEY_FILE, then /etc/usher/keys\n"
+        "  --dry-run         do it, show what comes of it, and undo it\n"
         "  --json, --table   by default a table on a terminal, JSON "
         "elsewhere\n"
         "  --png FILE        draw the answer to a file, by gnuplot\n"
@@ -460,6 +461,9 @@ ctl_function_help(json_t *function)
 
         } else if (strcmp(text, "usher.sealed") == 0) {
             text = "secret";
+
+        } else if (strcmp(text, "usher.csv") == 0) {
+            text = "file";
         }
 
         printf(strcmp(text, "text") == 0 ? "\n" : " (%s)\n", text);

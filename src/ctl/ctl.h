@@ -7,16 +7,18 @@
  * that is added to the catalogue is a command at that moment, and its COMMENT
  * is the help.
  *
- * What it knows are three types of argument: what is of type usher.sealed is
+ * What it knows are some types of argument: what is of type usher.sealed is
  * encrypted here before it is sent, a function that takes usher.resealed is
- * called until nothing is left to be encrypted anew, and for one that takes
- * usher.minted a secret is made here.
+ * called until nothing is left to be encrypted anew, for one that takes
+ * usher.minted a secret is made here, and what is of type usher.csv is a file
+ * of any length, sent in parts.
  *
  * usherctl.c    the command line and what follows from it
  * conf.c        where the database and the key file are
  * args.c        words and name=value arguments
  * catalogue.c   finding functions, suggestions, help
  * secret.c      what is encrypted
+ * csv.c         what is sent, or comes, in parts
  * table.c       JSON as aligned tables
  * pg.c          the only one that knows libpq
  */
@@ -47,6 +49,7 @@ typedef struct {
     char        *value;
     size_t       len;         /* bytes of value, once it is read */
     int          sealed;      /* encrypted before it is sent */
+    int          parts;       /* a file that is sent in parts */
 } ctl_arg_t;
 
 
@@ -57,6 +60,7 @@ typedef struct {
     const char  *key_file;    /* NULL: not needed so far */
     const char  *png;         /* file to draw the answer to, or NULL */
     int          json;        /* 1: JSON, 0: tables, -1: by where it goes */
+    int          dry_run;     /* all of it is undone */
     int          help;
     int          version;
 
@@ -166,6 +170,24 @@ char *ctl_secret_recrypt(const char *name, ctl_command_t *cmd, ctl_db_t *db,
     ctl_error_t *error);
 
 
+/*
+ * csv.c.  Marks a file that is sent in parts; CTL_OK, or CTL_USAGE after
+ * saying what is wrong.
+ */
+int ctl_csv_mark(json_t *function, ctl_command_t *cmd);
+
+/* Whether all it takes and answers is sent at once. */
+int ctl_csv_whole(json_t *function);
+
+/*
+ * Calls it with each part, or for each, which it prints.  CTL_OK, with its last
+ * answer or *text NULL; CTL_ERROR with *error; CTL_USAGE after saying what is
+ * wrong with the file.
+ */
+int ctl_csv_run(json_t *function, ctl_command_t *cmd, ctl_db_t *db,
+    char **text, ctl_error_t *error);
+
+
 /* table.c: prints a value for people, by this width unless it is 0. */
 
 void ctl_table(FILE *out, json_t *value, size_t width);
@@ -192,6 +214,14 @@ ctl_db_t *ctl_db_open(const char *conninfo, const char *actor,
 char *ctl_db_catalogue(ctl_db_t *db, ctl_error_t *error);
 char *ctl_db_call(ctl_db_t *db, const char *function, const ctl_arg_t *args,
     int nargs, ctl_error_t *error);
+
+/*
+ * What follows is one transaction; if it only reads, all of it sees the same.
+ * CTL_OK, or CTL_ERROR with *error.
+ */
+int ctl_db_begin(ctl_db_t *db, int reads, ctl_error_t *error);
+/* Ends it; undo: as if it had not been, but for what it says. */
+int ctl_db_end(ctl_db_t *db, int undo, ctl_error_t *error);
 
 /* Whether a value is one of a type, by its name in the catalogue. */
 int ctl_db_reads(ctl_db_t *db, const char *type, const char *value);

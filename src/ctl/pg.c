@@ -28,6 +28,8 @@ typedef struct {
 } ctl_kind_t;
 
 
+static int ctl_db_command(ctl_db_t *db, const char *command,
+    ctl_error_t *error);
 static void ctl_db_quiet(void *data, const char *message);
 static void ctl_db_say(char *dst, size_t size, const char *text);
 static void ctl_db_error(ctl_error_t *error, PGconn *conn, PGresult *res);
@@ -126,7 +128,7 @@ ctl_db_call(ctl_db_t *db, const char *function, const ctl_arg_t *args,
     int          i;
     char        *statement, *text;
     PGresult    *res;
-    const char  *values[CTL_ARGS];
+    const char  *values[CTL_ARGS + 1];
 
     statement = ctl_db_statement(db->conn, function, args, nargs);
     if (statement == NULL) {
@@ -147,6 +149,53 @@ ctl_db_call(ctl_db_t *db, const char *function, const ctl_arg_t *args,
     free(statement);
 
     return text;
+}
+
+
+int
+ctl_db_begin(ctl_db_t *db, int reads, ctl_error_t *error)
+{
+    return ctl_db_command(db, reads ? "begin isolation level repeatable read, "
+                                      "read only" : "begin", error);
+}
+
+
+int
+ctl_db_end(ctl_db_t *db, int undo, ctl_error_t *error)
+{
+    if (!undo) {
+        return ctl_db_command(db, "commit", error);
+    }
+
+    /* what would only be found at the commit */
+
+    if (ctl_db_command(db, "set constraints all immediate", error)
+        != CTL_OK)
+    {
+        return CTL_ERROR;
+    }
+
+    return ctl_db_command(db, "rollback", error);
+}
+
+
+static int
+ctl_db_command(ctl_db_t *db, const char *command, ctl_error_t *error)
+{
+    int        rc;
+    PGresult  *res;
+
+    rc = CTL_OK;
+    res = PQexec(db->conn, command);
+
+    if (PQresultStatus(res) != PGRES_COMMAND_OK) {
+        ctl_db_error(error, db->conn, res);
+        rc = CTL_ERROR;
+    }
+
+    PQclear(res);
+
+    return rc;
 }
 
 

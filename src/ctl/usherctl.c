@@ -16,6 +16,8 @@
 
 static int ctl_run(ctl_command_t *cmd, ctl_db_t *db);
 static int ctl_call(ctl_command_t *cmd, ctl_db_t *db, json_t *catalogue);
+static int ctl_do(ctl_command_t *cmd, ctl_db_t *db, json_t *function,
+    char **text, ctl_error_t *error);
 static int ctl_print(ctl_command_t *cmd, const char *text);
 static void ctl_print_table(json_t *value, size_t width);
 static int ctl_failed(json_t *catalogue, ctl_error_t *error);
@@ -129,12 +131,12 @@ ctl_call(ctl_command_t *cmd, ctl_db_t *db, json_t *catalogue)
     int           rc;
     char         *text;
     json_t       *function;
-    const char   *name;
     ctl_error_t   error;
 
     function = ctl_catalogue_find(catalogue, cmd);
 
     if (function == NULL || ctl_secret_mark(function, cmd) != CTL_OK
+        || ctl_csv_mark(function, cmd) != CTL_OK
         || ctl_catalogue_check(function, cmd) != CTL_OK
         || ctl_secret_keys(function, cmd) != CTL_OK
         || ctl_args_read(cmd) != CTL_OK
@@ -150,25 +152,65 @@ ctl_call(ctl_command_t *cmd, ctl_db_t *db, json_t *catalogue)
         return CTL_USAGE;
     }
 
-    name = json_string_value(json_object_get(function, "name"));
+    rc = ctl_do(cmd, db, function, &text, &error);
 
-    if (ctl_secret_anew(function)) {
-        text = ctl_secret_recrypt(name, cmd, db, &error);
-
-    } else if (ctl_secret_mints(function)) {
-        text = ctl_secret_mint(name, cmd, db, &error);
-
-    } else {
-        text = ctl_db_call(db, name, cmd->args, cmd->nargs, &error);
-    }
-
-    if (text == NULL) {
-        ctl_catalogue_blame(function, cmd, db, &error);
+    if (rc == CTL_ERROR) {
         return ctl_failed(catalogue, &error);
     }
 
-    rc = ctl_print(cmd, text);
-    free(text);
+    if (text != NULL) {
+        rc = ctl_print(cmd, text);
+        free(text);
+    }
+
+    return rc;
+}
+
+
+/* CTL_OK, with an answer or *text NULL; CTL_ERROR with *error; CTL_USAGE. */
+
+static int
+ctl_do(ctl_command_t *cmd, ctl_db_t *db, json_t *function, char **text,
+    ctl_error_t *error)
+{
+    int          rc, whole, reads;
+    const char  *name;
+
+    *text = NULL;
+    name = ctl_text(function, "name");
+    whole = ctl_csv_whole(function);
+    reads = !json_is_true(json_object_get(function, "changes"));
+
+    if ((cmd->dry_run || !whole)
+        && ctl_db_begin(db, reads, error) != CTL_OK)
+    {
+        return CTL_ERROR;
+    }
+
+    if (!whole) {
+        rc = ctl_csv_run(function, cmd, db, text, error);
+
+    } else {
+        *text = ctl_secret_anew(function)
+                ? ctl_secret_recrypt(name, cmd, db, error)
+                : ctl_secret_mints(function)
+                ? ctl_secret_mint(name, cmd, db, error)
+                : ctl_db_call(db, name, cmd->args, cmd->nargs, error);
+
+        rc = (*text == NULL) ? CTL_ERROR : CTL_OK;
+    }
+
+    if (rc == CTL_OK && (cmd->dry_run || !whole)) {
+        rc = ctl_db_end(db, cmd->dry_run, error);
+
+    } else if (rc == CTL_ERROR) {
+        ctl_catalogue_blame(function, cmd, db, error);
+    }
+
+    if (rc != CTL_OK) {
+        free(*text);
+        *text = NULL;
+    }
 
     return rc;
 }
