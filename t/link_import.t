@@ -130,7 +130,7 @@ is($t->sql('select count(*) from usher.link'), $there, 'nothing was added');
 
 # of any length: what comes first in the file is not in the part that is bad
 
-my @many = map { "$go,m$_,$shop$_,\"number $_,\n" . 'x' x 90 . '"' } 1 .. 12_000;
+my @many = map { "$go,m$_,$shop$_,\"\nnumber $_, " . 'x' x 180 . '"' } 1 .. 12_000;
 
 $t->sql('delete from usher.directory_outbox');
 like($t->ctl_fails('link', 'import', file('host,slug,url,title', @many, "$go,m,x,")),

@@ -28,6 +28,8 @@
 
 static ngx_int_t ngx_http_usher_link_word(ngx_http_request_t *r,
     ngx_http_complex_value_t *cv, ngx_str_t *word);
+static ngx_int_t ngx_http_usher_link_subs(ngx_http_request_t *r,
+    ngx_http_usher_click_t *click);
 static ngx_int_t ngx_http_usher_link_decode(ngx_http_request_t *r,
     ngx_str_t *text);
 static u_char *ngx_http_usher_link_language(ngx_http_request_t *r, u_char *p,
@@ -66,16 +68,7 @@ ngx_http_usher_link_client(ngx_http_request_t *r,
     ngx_http_usher_link_conf_t *llcf, ngx_http_usher_click_t *click)
 {
     u_char                  *p;
-    ngx_uint_t               i;
     ngx_http_usher_agent_t  *agent;
-
-    static ngx_str_t  subs[NGX_HTTP_USHER_SUBS] = {
-        ngx_string("sub1"),
-        ngx_string("sub2"),
-        ngx_string("sub3"),
-        ngx_string("sub4"),
-        ngx_string("sub5")
-    };
 
     agent = ngx_http_usher_agent(r);
 
@@ -93,18 +86,46 @@ ngx_http_usher_link_client(ngx_http_request_t *r,
     p = ngx_http_usher_link_language(r, click->words, &click->language);
     (void) ngx_http_usher_link_referrer(r, p, &click->referrer);
 
-    if (r->args.len == 0) {
-        return NGX_OK;
-    }
+    return ngx_http_usher_link_subs(r, click);
+}
 
-    for (i = 0; i < NGX_HTTP_USHER_SUBS; i++) {
-        if (ngx_http_arg(r, subs[i].data, subs[i].len, &click->subs[i])
-            != NGX_OK)
-        {
-            ngx_str_null(&click->subs[i]);
+
+/* As ngx_http_arg() finds them, the first of each name, but in one pass. */
+
+static ngx_int_t
+ngx_http_usher_link_subs(ngx_http_request_t *r,
+    ngx_http_usher_click_t *click)
+{
+    u_char     *p, *end, *stop;
+    ngx_str_t  *sub;
+
+    p = r->args.data;
+    end = p + r->args.len;
+
+    for ( /* void */ ; p < end; p = stop + 1) {
+
+        stop = ngx_strlchr(p, end, '&');
+        if (stop == NULL) {
+            stop = end;
         }
 
-        if (ngx_http_usher_link_decode(r, &click->subs[i]) != NGX_OK) {
+        if (stop - p < 5 || p[4] != '='
+            || p[3] < '1' || p[3] >= '1' + NGX_HTTP_USHER_SUBS
+            || ngx_strncasecmp(p, (u_char *) "sub", 3) != 0)
+        {
+            continue;
+        }
+
+        sub = &click->subs[p[3] - '1'];
+
+        if (sub->data != NULL) {
+            continue;
+        }
+
+        sub->data = p + 5;
+        sub->len = stop - p - 5;
+
+        if (ngx_http_usher_link_decode(r, sub) != NGX_OK) {
             return NGX_ERROR;
         }
     }
@@ -285,6 +306,7 @@ static u_char *
 ngx_http_usher_link_referrer(ngx_http_request_t *r, u_char *p,
     ngx_str_t *host)
 {
+    size_t        len;
     ngx_str_t    *field;
     usher_url_t   url;
 
@@ -294,7 +316,20 @@ ngx_http_usher_link_referrer(ngx_http_request_t *r, u_char *p,
 
     field = &r->headers_in.referer->value;
 
-    if (usher_url_parse(field->data, field->len, field->len, &url)
+    /* behind its authority nothing changes the host */
+
+    for (len = ngx_min(field->len, sizeof("https://") - 1);
+         len < field->len;
+         len++)
+    {
+        if (field->data[len] == '/' || field->data[len] == '?'
+            || field->data[len] == '#')
+        {
+            break;
+        }
+    }
+
+    if (usher_url_parse(field->data, len, len, &url)
         != USHER_URL_OK
         || url.host.len > USHER_CLICK_REFERRER_MAX)
     {
