@@ -92,6 +92,8 @@ like(click('macro?sub1=a%26b&sub2=x', 'Accept-Language' => 'fr;q=0.5, de-at')
          ->header('Location'),
      qr{^https://shop\.example/macro\?c=[a-z2-7]{32}&s=a%26b&l=de-AT
         &utm_source=x&sub1=a%26b&sub2=x$}x, 'macros');
+like(click('macro?xsub1=a&sub1=&sub1=b&SUB2=c&sub2=d&sub6=e')->header('Location'),
+     qr{&s=&l=\w*&utm_source=c&}, 'sub-ids: the first of each');
 
 is(field('named', 'Location'), 'https://shop.example/spring/shop/net/',
    'names');

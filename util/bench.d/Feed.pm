@@ -18,6 +18,20 @@ use Time::HiRes qw(sleep);
 use Usher::Slot;
 
 
+# By table: the kind of its events, its columns as they are in a line, and
+# which of them is the id.
+
+my %KIND = (
+    request => [ 'r1', 'event_time, key_id, route, status, units, bytes_sent, '
+        . 'duration_ms, org_id, request_id, node, method, host, uri, address, '
+        . 'user_agent, referer, auth_status, limit_status, protocol, flags',
+        8 ],
+    click => [ 'c1', 'event_time, link_id, reason, target, org_id, click_id, '
+        . 'node, host, slug, country, device, os, language, referrer, sub1, '
+        . 'sub2, sub3, sub4, sub5, visitor, address, status, flags', 5 ],
+);
+
+
 # The lines are those of a row that the journal's contestant made, with ids of
 # their own; entries have 64 KB, as an edge ships them.
 
@@ -56,22 +70,20 @@ sub new ($class, $t, %opt) {
 
 sub row ($self) {
     my $db = $self->{t}->db;
-    my ($line, $columns) = ('', 'event_time, key_id, route, status, units, '
-        . 'bytes_sent, duration_ms, org_id, request_id, node, method, host, '
-        . 'uri, address, user_agent, referer, auth_status, limit_status, '
-        . 'protocol, flags');
+    my $table = $self->{table} // 'request';
+    my ($line, $kind, $columns, $id) = ('', @{ $KIND{$table} });
 
     $self->{t}->await('a row', sub {
-        $self->{t}->sql('select count(*) from usher.request') > 0;
+        $self->{t}->sql("select count(*) from usher.$table") > 0;
     });
-    $db->do("copy (select $columns from usher.request limit 1) to stdout");
+    $db->do("copy (select $columns from usher.$table limit 1) to stdout");
     $db->pg_getcopydata($line);
     1 while $db->pg_getcopydata(my $rest) >= 0;
 
     my @column = split /\t/, $line;
 
-    return (join("\t", 'r1', @column[0 .. 7], ''),
-            join("\t", '', @column[9 .. $#column]));
+    return (join("\t", $kind, @column[0 .. $id - 1], ''),
+            join("\t", '', @column[$id + 1 .. $#column]));
 }
 
 

@@ -63,11 +63,14 @@ sub load_command ($self, $server, %opt) {
     return ($self->{load}, '-c', $opt{connections} // 16,
         '-n', $opt{requests} // $self->{requests},
         $opt{keys} ? ('-k', $opt{keys}) : (),
+        $opt{urls} ? ('-u', $opt{urls}) : (),
+        $opt{addresses} ? '-a' : (),
         $opt{in_order} ? '-o' : (),
         $opt{polls} ? '-p' : (),
         $opt{lines} ? '-l' : (),
         $opt{rate} ? ('-r', $opt{rate}) : (),
-        '-s', int rand 1e9, @headers, $server->{port}, $Contest::PATH);
+        '-s', int rand 1e9, @headers, $server->{port},
+        $opt{path} // $Contest::PATH);
 }
 
 
@@ -86,8 +89,12 @@ sub result ($self, $server, $line, %opt) {
 
     $self->{sent}{ $server->{name} } += $result->{requests};
 
-    if (!$opt{any} && ($result->{status}{200} // 0) != $result->{requests}) {
-        die "$server->{name} did not answer 200 only: $line\n";
+    my $status = $opt{status} // 200;
+
+    if (!$opt{any}
+        && ($result->{status}{$status} // 0) != $result->{requests})
+    {
+        die "$server->{name} did not answer $status only: $line\n";
     }
 
     return $result;
@@ -120,7 +127,7 @@ sub turn ($self, $contest, $server, %load) {
 
         $cpu = $contest->cpu($server->{worker});
         print $to "\n";
-        $self->result($server, scalar <$from>);
+        $self->result($server, scalar <$from>, %load);
         $cpu = $contest->cpu($server->{worker}) - $cpu;
 
         next if $piece < 0;
@@ -183,7 +190,7 @@ sub anew ($self, $servers, %opt) {
         ($server->{worker}) = $t->workers($name);
         $t->await("$name to know its key", sub {
             $self->load($server, %{ $opt{$name} }, requests => 16, any => 1)
-                ->{status}{200};
+                ->{status}{ $opt{$name}{status} // 200 };
         });
     }
 }

@@ -2,12 +2,13 @@
  * load.c - a load generator that counts exactly.
  *
  *     load [-c connections] [-n requests] [-r rate] [-H 'Name: value'] ...
- *          [-k file] [-o] [-p] [-l] [-s seed] port path
+ *          [-k file] [-u file] [-a] [-o] [-p] [-l] [-s seed] port path
  *
  * Sends n requests over keep-alive connections, one at a time on each, and
  * prints one line of JSON: requests by status, seconds, and latency.  With
  * -k, each request carries a random line of the file as "X-API-Key", or with
- * -o the next one.
+ * -o the next one; with -u, the line follows the path.  With -a, each comes
+ * from an address of its own, by "X-Real-IP".
  *
  * Without -r a connection sends its next request at once.  With -r requests
  * are due at a fixed rate, and latency counts from the moment one was due,
@@ -72,6 +73,8 @@ static int          load_port;
 static int          load_in_order;
 static int          load_polls;
 static int          load_lines;
+static int          load_urls;           /* keys are ends of paths */
+static int          load_addresses;
 static unsigned     load_nconns = 16;
 static uint64_t     load_total = 10000;
 static uint64_t     load_sent;
@@ -81,8 +84,8 @@ static uint64_t     load_status[600];
 static uint64_t     load_seed = 88172645463325252ULL;
 static double       load_rate;
 static size_t       load_nkeys;
-static size_t       load_head_len;       /* of the request before the key */
-static char         load_head[8192];
+static char         load_head[8192];     /* of the request before the key */
+static char         load_tail[8192];
 static char       **load_key;
 static uint32_t    *load_us;             /* latency of each request, us */
 static load_conn_t *load_conn;
@@ -99,7 +102,7 @@ main(int argc, char **argv)
     len = 0;
     headers[0] = '\0';
 
-    while ((opt = getopt(argc, argv, "c:n:r:H:k:opls:")) != -1) {
+    while ((opt = getopt(argc, argv, "c:n:r:H:k:u:aopls:")) != -1) {
         switch (opt) {
         case 'c':
             load_nconns = (unsigned) strtoul(optarg, NULL, 10);
@@ -118,6 +121,13 @@ main(int argc, char **argv)
             break;
         case 'k':
             load_keys(optarg);
+            break;
+        case 'u':
+            load_urls = 1;
+            load_keys(optarg);
+            break;
+        case 'a':
+            load_addresses = 1;
             break;
         case 'o':
             load_in_order = 1;
@@ -143,12 +153,19 @@ main(int argc, char **argv)
     }
 
     load_port = atoi(argv[optind]);
-    load_head_len = (size_t) snprintf(load_head, sizeof(load_head),
-                                      "GET %s HTTP/1.1\r\nHost: localhost\r\n"
-                                      "%s%s", argv[optind + 1], headers,
-                                      load_nkeys ? "X-API-Key: " : "\r\n");
-    if (load_head_len >= sizeof(load_head) - 256) {
+
+    if (strlen(argv[optind + 1]) > 1024) {
         load_usage();
+    }
+
+    if (load_urls) {
+        sprintf(load_head, "GET %s", argv[optind + 1]);
+        sprintf(load_tail, " HTTP/1.1\r\nHost: localhost\r\n%s", headers);
+
+    } else {
+        sprintf(load_head, "GET %s HTTP/1.1\r\nHost: localhost\r\n%s%s",
+                argv[optind + 1], headers, load_nkeys ? "X-API-Key: " : "");
+        sprintf(load_tail, "%s", load_nkeys ? "\r\n" : "");
     }
 
     load_us = calloc(load_total, sizeof(uint32_t));
@@ -181,7 +198,8 @@ static void
 load_usage(void)
 {
     fprintf(stderr, "usage: load [-c connections] [-n requests] [-r rate] "
-            "[-H header] ... [-k keys] [-o] [-p] [-l] [-s seed] port path\n");
+            "[-H header] ... [-k keys] [-u urls] [-a] [-o] [-p] [-l] [-s seed] port "
+            "path\n");
     exit(2);
 }
 
@@ -283,18 +301,26 @@ load_connect(load_conn_t *c)
 static void
 load_send(load_conn_t *c, uint64_t due)
 {
-    char     request[sizeof(load_head)];
+    char     request[3 * sizeof(load_head)];
     size_t   len;
     ssize_t  n;
+    uint64_t address;
 
-    memcpy(request, load_head, load_head_len);
-    len = load_head_len;
+    len = (size_t) sprintf(request, "%s%s%s", load_head,
+                           load_nkeys ? load_key[(load_in_order ? load_sent
+                                                  : load_random())
+                                                 % load_nkeys] : "",
+                           load_tail);
 
-    if (load_nkeys) {
-        len += (size_t) sprintf(request + len, "%s\r\n\r\n",
-                                load_key[(load_in_order ? load_sent
-                                          : load_random()) % load_nkeys]);
+    if (load_addresses) {
+        address = load_random();
+        len += (size_t) sprintf(request + len, "X-Real-IP: 10.%u.%u.%u\r\n",
+                                (unsigned) (address >> 16 & 0xff),
+                                (unsigned) (address >> 24 & 0xff),
+                                (unsigned) (address >> 32 & 0xff));
     }
+
+    len += (size_t) sprintf(request + len, "\r\n");
 
     c->due = due;
     c->busy = 1;
