@@ -111,7 +111,7 @@ create table usher.network_preset (
     -- One bracket expression of letters, digits, ranges and ._~-.
     sub_id_pattern   text
                      check (sub_id_pattern ~ ('^\[([A-Za-z0-9]-[A-Za-z0-9]'
-                                              '|[A-Za-z0-9._~])+-?\]$')
+                                              '|[A-Za-z0-9._~]){1,70}-?\]$')
                             and '' !~ sub_id_pattern),
     sub_id_length    integer check (sub_id_length between 1 and 1000),
     deep_link        text check (deep_link ~ '^[A-Za-z0-9_.-]{1,64}$'),
@@ -334,7 +334,7 @@ create table usher.network (
     sub_id          text check (sub_id ~ '^[A-Za-z0-9_.-]{1,64}$'),
     sub_id_pattern  text
                     check (sub_id_pattern ~ ('^\[([A-Za-z0-9]-[A-Za-z0-9]'
-                                             '|[A-Za-z0-9._~])+-?\]$')
+                                             '|[A-Za-z0-9._~]){1,70}-?\]$')
                            and '' !~ sub_id_pattern),
     sub_id_length   integer check (sub_id_length between 1 and 1000),
     deep_link       text check (deep_link ~ '^[A-Za-z0-9_.-]{1,64}$'),

@@ -177,7 +177,7 @@ begin
 
     perform usher.text_ok('sub_id_pattern', coalesce(nullif(pattern, ''),
                                                      '[a]'),
-        '^\[([A-Za-z0-9]-[A-Za-z0-9]|[A-Za-z0-9._~])+-?\]$', hint);
+        '^\[([A-Za-z0-9]-[A-Za-z0-9]|[A-Za-z0-9._~]){1,70}-?\]$', hint);
     perform '' ~ nullif(pattern, '');
 
 exception

@@ -133,6 +133,8 @@ for my $function (sort grep { $functions->{$_}{changes} } keys %$functions) {
 for my $case (
     [ 'network create name=awin preset=awin', qr/another name/ ],
     [ 'network create name=new preset=awin sub_id_pattern=[z-a]', qr/as in \[A/ ],
+    [ 'network create name=new preset=awin sub_id_pattern=[' . 'a-z' x 71 . ']',
+      qr/as in \[A/ ],
     [ 'network drop network=awin', qr/program list" shows its programs/ ],
     [ 'program create name=shop side=own currency=EUR', qr/another name/ ],
     [ 'program create name=new side=network currency=EUR', qr/Name the network/ ],

@@ -95,6 +95,8 @@ for my $case (
 
     [ 'network', { sub_id => "'a=b'" }, 'sub_id_check' ],
     [ 'network', { sub_id_pattern => "'a+'" }, 'sub_id_pattern_check' ],
+    [ 'network', { sub_id_pattern => "'[" . 'a-z' x 71 . "]'" },
+      'sub_id_pattern_check', 'a pattern that has no end' ],
     [ 'network', { sub_id_length => 1001 }, 'sub_id_length_check' ],
     [ 'network', { deep_link => "''" }, 'deep_link_check' ],
     [ 'program', { currency => "'EUX'" }, 'program_currency_fkey' ],
