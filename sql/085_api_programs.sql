@@ -485,6 +485,12 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
     perform usher.title_ok(d.title);
+
+    if d.price is null and d.currency is not null then
+        perform usher.fail('400', 'currency= without a price',
+            'Give price= with it, in minor units.');
+    end if;
+
     perform usher.text_ok('sku', d.sku, '^[^[:cntrl:]]{0,100}$',
         'A SKU has at most 100 characters, and no control characters.');
     perform usher.number_ok('price', d.price, 0, 1000000000000000);
@@ -516,8 +522,8 @@ begin
     d.title := title;
     d.sku := sku;
     d.price := price;
-    d.currency := case when price is not null
-                       then coalesce(currency, p.currency) end;
+    d.currency := case when price is null then currency
+                       else coalesce(currency, p.currency) end;
 
     perform usher.product_ok(d);
 
@@ -621,18 +627,10 @@ begin
     d.title := coalesce(title, d.title);
     d.sku := coalesce(sku, d.sku);
     d.price := coalesce(price, d.price);
-    d.currency := coalesce(currency, d.currency,
-                           (select p.currency from usher.program p
-                            where p.id = d.program_id));
-
-    if d.price is null then
-        if currency is not null then
-            perform usher.fail('400', 'currency= without a price',
-                'Give price= with it, in minor units.');
-        end if;
-
-        d.currency := null;
-    end if;
+    d.currency := case when d.price is null then currency
+                       else coalesce(currency, d.currency,
+                                     (select p.currency from usher.program p
+                                      where p.id = d.program_id)) end;
 
     perform usher.product_ok(d);
 

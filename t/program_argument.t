@@ -148,6 +148,7 @@ for my $case (
     [ 'program update program=net hold=1', qr/pays nobody/ ],
     [ 'program drop program=shop', qr/program disable" ends one/ ],
     [ 'product create program=shop name=book', qr/another name or SKU/ ],
+    [ 'product create program=shop name=new currency=USD', qr/Give price=/ ],
     [ 'product create program=shop name=new sku=1', qr/another name or SKU/ ],
     [ 'product update program=shop product=pen sku=1', qr/another SKU/ ],
     [ 'product update program=shop product=pen currency=EUR', qr/price= with it/ ],
