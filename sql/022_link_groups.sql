@@ -36,3 +36,5 @@ comment on column usher.link_group_member.group_id is 'The group';
 comment on column usher.link_group_member.link_id is 'The link';
 comment on column usher.link_group_member.org_id is 'Whose both are';
 comment on index usher.link_group_member_link is 'The groups of a link';
+
+comment on sequence usher.link_group_id_seq is 'Numbers of groups of links';

@@ -150,7 +150,57 @@ comment on function usher.stats(bigint[], timestamptz, timestamptz, text) is
     'them';
 
 
-create function api.link_stats(host text, slug text,
+-- Where no host is given, the one with this slug of those that the actor sees.
+
+create function usher.link_named(function text, host text, slug text)
+returns usher.link
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    hosts  text[];
+begin
+    if host is not null then
+        return usher.link_for(function, host, slug);
+    end if;
+
+    select array_agg(l.host order by l.host) into hosts
+    from usher.domain d
+    join usher.link l on l.host = d.host and l.slug = link_named.slug
+    where usher.actor() is null
+          or exists (select from usher.member m
+                     join usher.right r on r.role = m.role
+                     where m.actor = usher.actor() and m.org_id = d.org_id
+                           and r.function = link_named.function);
+
+    if cardinality(hosts) = 1 then
+        return usher.link_for(function, hosts[1], slug);
+    end if;
+
+    if hosts is null then
+        perform usher.authorize(function, (select min(m.org_id)
+                                           from usher.member m
+                                           join usher.right r
+                                                on r.role = m.role
+                                           where m.actor = usher.actor()
+                                                 and r.function
+                                                     = link_named.function));
+        perform usher.fail('404', format('there is no link "%s"', slug),
+            'link_list shows the links of a host; capital letters matter.');
+    end if;
+
+    perform usher.fail('400',
+        format('%s hosts have a link "%s"', cardinality(hosts), slug),
+        format('Say which: host=%s',
+               array_to_string(hosts[1:10], ', or host=')));
+end
+$$;
+
+comment on function usher.link_named(text, text, text) is
+    'The link of this name, at this host or the only one that has it';
+
+
+create function api.link_stats(slug text, host text default null,
     "from" timestamptz default null, "to" timestamptz default null,
     by text default 'day')
 returns jsonb
@@ -159,7 +209,7 @@ set search_path = pg_catalog, pg_temp
 set timezone = 'UTC'
 as $$
 declare
-    l  usher.link := usher.link_for('link_stats', host, slug);
+    l  usher.link := usher.link_named('link_stats', host, slug);
 begin
     return jsonb_build_object('host', l.host, 'slug', l.slug)
            || usher.stats(array[l.id], "from", "to", by);
@@ -170,8 +220,8 @@ comment on function api.link_stats(text, text, timestamptz, timestamptz,
     text) is
 'Shows the clicks of a link: gross is all, net those that count, uniques the
 visitors of each day.  What is before final_until stays as it is.
-host: host of the link
 slug: slug of the link
+host: host of the link; may be left out where only one has that slug
 from: from the hour of this moment on, by default the last 31 days
 to: before this moment
 by: hour, day, country, device, reason or sub1; the 1000 largest';
