@@ -351,7 +351,16 @@ void usherd_usage_reset(usherd_usage_t *usage);
 /* Adds a line (without tag) of a rolled kind; -1: its columns are not ours. */
 int usherd_usage_add(usherd_usage_t *usage, const char *line, size_t len,
     char last_event[USHER_EVENT_TIME + 1]);
+/*
+ * Takes the time of a line (without tag) that begins with one, if it is newer:
+ * no hour is closed before a slot has passed it, whatever its events are.
+ */
+void usherd_usage_newest(const char *line, size_t len,
+    char last_event[USHER_EVENT_TIME + 1]);
 size_t usherd_usage_count(usherd_usage_t *usage);
+/* Whether lines of a kind begin with their time. */
+#define usherd_usage_timed(kind)                                              \
+    (strncmp((kind)->columns, "event_time,", 11) == 0)
 /*
  * Sorts, and passes one COPY line after the other to put; hours before
  * closed (13 bytes of text, or "") count there, those after last in last.

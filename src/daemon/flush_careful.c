@@ -264,6 +264,9 @@ usherd_careful_sum(usherd_flush_t *f, unsigned slot)
         {
             rc = usherd_careful_line(f, (uint32_t) i, "22P02",
                                      "a rolled column is not in our form");
+
+        } else if (usherd_usage_timed(f->kinds[line->kind])) {
+            usherd_usage_newest(text, len, f->slots[slot]->last_event);
         }
 
         if (rc != USHERD_OK) {

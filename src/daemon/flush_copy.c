@@ -105,6 +105,12 @@ usherd_flush_into(usherd_flush_t *f, unsigned kind, const uint32_t *index,
         {
             poison = 1;
         }
+
+        if (index == NULL && !k->rolled && usherd_usage_timed(k)) {
+            usherd_usage_newest(line->start + USHER_EVENT_TAG + 1,
+                                line->len - USHER_EVENT_TAG - 1,
+                                f->slots[line->slot]->last_event);
+        }
     }
 
     if (rc == USHERD_OK) {

@@ -162,12 +162,23 @@ usherd_usage_add(usherd_usage_t *usage, const char *line, size_t len,
     usherd_usage_sum(&cell->bytes, bytes);
     usherd_usage_sum(&cell->duration, duration);
 
-    if (memcmp(line, last_event, USHER_EVENT_TIME) > 0) {
+    usherd_usage_newest(line, len, last_event);
+
+    return 0;
+}
+
+
+void
+usherd_usage_newest(const char *line, size_t len,
+    char last_event[USHER_EVENT_TIME + 1])
+{
+    if (len > USHER_EVENT_TIME
+        && usherd_usage_digits(line, USHER_EVENT_TIME)
+        && memcmp(line, last_event, USHER_EVENT_TIME) > 0)
+    {
         memcpy(last_event, line, USHER_EVENT_TIME);
         last_event[USHER_EVENT_TIME] = '\0';
     }
-
-    return 0;
 }
 
 
