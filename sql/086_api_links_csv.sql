@@ -223,18 +223,6 @@ begin
             raise exception using errcode = sqlstate, hint = hint,
                 message = format('csv= line %s: %s', l.line, sqlerrm);
         end;
-
-        if bad is null
-           and octet_length(l.url)
-               + coalesce(octet_length(l.fallback), 0)
-               + coalesce(octet_length(l.overflow), 0)
-               + coalesce(octet_length(l.utm), 0) > 4096
-        then
-            perform usher.fail('400',
-                format('csv= line %s: the link is too long', l.line),
-                'Its URLs and UTM parameters have at most 4096 bytes '
-                'together.');
-        end if;
     end loop;
 end
 $$;
@@ -439,8 +427,9 @@ language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    t      usher.link_told;
-    these  bigint := 0;
+    t       usher.link_told;
+    these   bigint := 0;
+    broken  text;
 begin
     -- A link that stands there again meets what stood there before.
     while these < coalesce((select max(l.turn) from unnest(lines) l), 0) loop
@@ -465,7 +454,20 @@ exception
             'somebody else adds links of this file at this moment',
             'Import it again: what is there then is compared.');
     when check_violation or data_exception or not_null_violation then
+        get stacked diagnostics broken = constraint_name;
+
         perform usher.link_lines_wrong(lines, these, on_conflict, null);
+
+        if broken = 'link_size' then
+            perform usher.fail('400',
+                format('csv= line %s: the link is too long',
+                    (select l.line from unnest(lines) l
+                     order by octet_length(concat(l.url, l.fallback,
+                                                  l.overflow, l.utm)) desc
+                     limit 1)),
+                'Its URLs and UTM parameters are too long together.');
+        end if;
+
         raise;
 end
 $$;
