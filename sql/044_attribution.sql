@@ -36,21 +36,33 @@ values (1, 'none', 'No id of a click was given'),
 
 create function usher.click_read(click_id text, out link_id bigint,
     out clicked_at timestamptz)
-language sql immutable strict parallel safe
-set search_path = pg_catalog, pg_temp
+language plpgsql immutable strict parallel safe
 as $$
+declare
+    seconds  bigint := 0;
+    link     bigint := 0;
+begin
     -- src/common/usher_click.h: 5 bits a character; version 1 are the first
     -- four; the seconds end with the 8th, the link two bits into the 15th.
-    select max(n.value) filter (where n.first = 9) >> 3,
-           to_timestamp(max(n.value) filter (where n.first = 2)
-                        & 4294967295)
-    from (select f.first,
-                 sum((strpos('abcdefghijklmnopqrstuvwxyz234567',
-                             substr(click_id, f.first + i, 1)) - 1)::bigint
-                     << (30 - 5 * i))::bigint as value
-          from (values (2), (9)) f (first), generate_series(0, 6) i
-          where click_id ~ '^[cd][a-z2-7]{31}$'
-          group by f.first) n
+    if click_id !~ '^[cd][a-z2-7]{31}$' then
+        return;
+    end if;
+
+    for i in 2 .. 15 loop
+        if i <= 8 then
+            seconds := seconds << 5
+                       | strpos('abcdefghijklmnopqrstuvwxyz234567',
+                                substr(click_id, i, 1)) - 1;
+        else
+            link := link << 5
+                    | strpos('abcdefghijklmnopqrstuvwxyz234567',
+                             substr(click_id, i, 1)) - 1;
+        end if;
+    end loop;
+
+    link_id := link >> 3;
+    clicked_at := to_timestamp(seconds & 4294967295);
+end
 $$;
 
 comment on function usher.click_read(text) is
@@ -160,9 +172,16 @@ comment on function usher.click_judge(text, timestamptz, bigint, bigint,
 
 create function usher.click_choose(ids text[])
 returns text
-language sql stable
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+    chosen  text;
+begin
+    if cardinality(ids) <= 1 then
+        return ids[1];
+    end if;
+
     -- Where programs of a network differ, that of the newest click decides.
     with ranked as (
         select i as id, p.attribution,
@@ -171,11 +190,14 @@ as $$
         join usher.link l on l.id = r.link_id
         join usher.program p on p.id = l.program_id
     )
-    select c.id
+    select c.id into chosen
     from ranked c
     order by case (select w.attribution from ranked w where w.n = 1)
                   when 'first' then -c.n else c.n end
-    limit 1
+    limit 1;
+
+    return chosen;
+end
 $$;
 
 comment on function usher.click_choose(text[]) is

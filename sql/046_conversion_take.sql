@@ -1,6 +1,9 @@
 -- 046_conversion_take.sql - what is told of a conversion becomes true of it.
 --
 -- usher.conversion_take() is the one way in, for events, files and hooks.
+--
+-- What is called for each message has no search_path of its own: to set it
+-- costs more than the work, and the callers have pinned it.
 
 create type usher.conversion_said as (
     key             text,
@@ -32,7 +35,6 @@ comment on type usher.conversion_said is
 create function usher.conversion_rank(state text)
 returns integer
 language sql immutable strict parallel safe
-set search_path = pg_catalog, pg_temp
 as $$
     select array_position(array['pending', 'approved', 'rejected',
                                 'reversed'], state)
@@ -45,7 +47,6 @@ comment on function usher.conversion_rank(text) is
 create function usher.conversion_money(name text, value text, currency text,
     out minor bigint, out problem text)
 language plpgsql stable
-set search_path = pg_catalog, pg_temp
 as $$
 declare
     decimals  smallint;
@@ -116,7 +117,6 @@ comment on function usher.conversion_currency(bigint, bigint) is
 create function usher.conversion_state(inout c usher.conversion,
     s usher.conversion_said)
 language plpgsql immutable
-set search_path = pg_catalog, pg_temp
 as $$
 begin
     if s.state is null then
@@ -261,9 +261,10 @@ language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    ids     text[];
-    chosen  text;
-    other   record;
+    ids         text[] := '{}';
+    chosen      text;
+    other       usher.conversion;
+    other_link  bigint;
 begin
     -- reason and click are what the message says; there may be none.
     if reason is null then
@@ -271,13 +272,14 @@ begin
                                     c.network_id, c.program_id);
     end if;
 
-    ids := array(select k.click_id
-                 from usher.customer_click k
-                 where c.customer <> '' and k.scope = c.scope
-                       and k.customer = c.customer
-                       and usher.click_judge(k.click_id, c.occurred_at,
-                               c.org_id, c.network_id, c.program_id)
-                           is null);
+    if c.customer <> '' then
+        ids := array(select k.click_id
+                     from usher.customer_click k
+                     where k.scope = c.scope and k.customer = c.customer
+                           and usher.click_judge(k.click_id, c.occurred_at,
+                                   c.org_id, c.network_id, c.program_id)
+                               is null);
+    end if;
 
     if reason is null then
         ids := array_append(array_remove(ids, click), click);
@@ -292,26 +294,30 @@ begin
         return;
     end if;
 
-    select k.link_id into other
-    from usher.coupon k
-    join usher.link l on l.id = k.link_id and l.program_id = k.program_id
-    where k.program_id = c.program_id and k.code = upper(c.coupon)
-          and c.side = 'own';
+    if c.coupon <> '' and c.side = 'own' then
+        select k.link_id into other_link
+        from usher.coupon k
+        join usher.link l on l.id = k.link_id
+                             and l.program_id = k.program_id
+        where k.program_id = c.program_id and k.code = upper(c.coupon);
+    end if;
 
-    if other.link_id is not null then
-        c := usher.conversion_bind(c, other.link_id, null, 'coupon', origin);
+    if other_link is not null then
+        c := usher.conversion_bind(c, other_link, null, 'coupon', origin);
         return;
     end if;
 
     -- The window is for the first one: who has been bound stays so, and to
     -- what the link was then.
-    select e.* into other
-    from usher.conversion e
-    where c.customer <> '' and e.scope = c.scope and e.customer = c.customer
-          and e.id <> c.id and e.link_id is not null and e.confirmed
-          and e.occurred_at <= c.occurred_at
-    order by e.occurred_at desc, e.id desc
-    limit 1;
+    if c.customer <> '' then
+        select e.* into other
+        from usher.conversion e
+        where e.scope = c.scope and e.customer = c.customer
+              and e.id <> c.id and e.link_id is not null and e.confirmed
+              and e.occurred_at <= c.occurred_at
+        order by e.occurred_at desc, e.id desc
+        limit 1;
+    end if;
 
     if other.link_id is not null then
         c := usher.conversion_bind(c, other.link_id, other.click_id,
@@ -339,7 +345,6 @@ comment on function usher.conversion_attribute(usher.conversion, smallint,
 create function usher.conversion_json(c usher.conversion)
 returns jsonb
 language sql stable
-set search_path = pg_catalog, pg_temp
 as $$
     select jsonb_strip_nulls(jsonb_build_object(
         'state', c.state, 'confirmed', c.confirmed, 'amount', c.amount,

@@ -8,7 +8,6 @@
 create function usher.conversion_earned(truth jsonb)
 returns bigint
 language sql immutable
-set search_path = pg_catalog, pg_temp
 as $$
     select case when truth->>'state' = 'approved'
                 then (truth->>'amount')::bigint end
