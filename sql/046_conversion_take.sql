@@ -255,45 +255,15 @@ comment on function usher.conversion_bind(usher.conversion, bigint, text,
     'Binds it to a link, with what that belongs to now';
 
 
-create function usher.conversion_attribute(inout c usher.conversion,
-    reason smallint, click text, origin text)
+create function usher.conversion_otherwise(inout c usher.conversion,
+    origin text)
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    ids         text[] := '{}';
-    chosen      text;
     other       usher.conversion;
     other_link  bigint;
 begin
-    -- reason and click are what the message says; there may be none.
-    if reason is null then
-        reason := usher.click_judge(click, c.occurred_at, c.org_id,
-                                    c.network_id, c.program_id);
-    end if;
-
-    if c.customer <> '' then
-        ids := array(select k.click_id
-                     from usher.customer_click k
-                     where k.scope = c.scope and k.customer = c.customer
-                           and usher.click_judge(k.click_id, c.occurred_at,
-                                   c.org_id, c.network_id, c.program_id)
-                               is null);
-    end if;
-
-    if reason is null then
-        ids := array_append(array_remove(ids, click), click);
-    end if;
-
-    chosen := usher.click_choose(ids);
-
-    if chosen is not null then
-        c := usher.conversion_bind(c, (usher.click_read(chosen)).link_id,
-                 chosen, case when chosen = click then 'click'
-                              else 'customer' end, origin);
-        return;
-    end if;
-
     if c.coupon <> '' and c.side = 'own' then
         select k.link_id into other_link
         from usher.coupon k
@@ -326,11 +296,58 @@ begin
         c.product_id := other.product_id;
         c.campaign_id := other.campaign_id;
         c.partner_id := other.partner_id;
+    end if;
+end
+$$;
+
+comment on function usher.conversion_otherwise(usher.conversion, text) is
+    'Binds a conversion that no click gets to the link of its coupon, or as '
+    'an earlier one of its customer';
+
+
+create function usher.conversion_attribute(inout c usher.conversion,
+    reason smallint, click text, origin text)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    ids     text[] := '{}';
+    chosen  text;
+begin
+    -- reason and click are what the message says; there may be none.
+    if reason is null then
+        reason := usher.click_judge(click, c.occurred_at, c.org_id,
+                                    c.network_id, c.program_id);
+    end if;
+
+    if c.customer <> '' then
+        ids := array(select k.click_id
+                     from usher.customer_click k
+                     where k.scope = c.scope and k.customer = c.customer
+                           and usher.click_judge(k.click_id, c.occurred_at,
+                                   c.org_id, c.network_id, c.program_id)
+                               is null);
+    end if;
+
+    if reason is null then
+        ids := array_append(array_remove(ids, click), click);
+    end if;
+
+    chosen := usher.click_choose(ids);
+
+    if chosen is not null then
+        c := usher.conversion_bind(c, (usher.click_read(chosen)).link_id,
+                 chosen, case when chosen = click then 'click'
+                              else 'customer' end, origin);
         return;
     end if;
 
+    c := usher.conversion_otherwise(c, origin);
+
     -- None is said only where nothing better is known.
-    if c.unattributed is null or c.unattributed = 1 or reason <> 1 then
+    if c.link_id is null and (c.unattributed is null or c.unattributed = 1
+                              or reason <> 1)
+    then
         c.unattributed := reason;
     end if;
 end

@@ -407,6 +407,53 @@ comment on function usher.conversion_agrees(usher.conversion,
     'Whether nothing changes by what is told, but for when it was told';
 
 
+create function usher.conversion_report(lines usher.conversion_said[],
+    out matched bigint, out missing text[], out changed text[])
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    l  usher.conversion_said;
+    c  usher.conversion;
+begin
+    matched := 0;
+    missing := '{}';
+    changed := '{}';
+
+    foreach l in array lines loop
+        select u.* into c
+        from usher.conversion u
+        where u.scope = case when l.network_id is null
+                             then 'program/' || l.program_id
+                             else 'network/' || l.network_id end
+              and u.transaction_id = l.transaction_id
+        for update;
+
+        -- The report is the truth: newer than whatever was told before.
+        l.at := greatest(l.at, c.state_at, c.amount_at, c.sale_at,
+                         c.state_problem_at)
+                + interval '1 microsecond';
+
+        if c.id is not null and usher.conversion_agrees(c, l) then
+            matched := matched + 1;
+            continue;
+        end if;
+
+        l.key := 'import:' || gen_random_uuid();
+
+        if usher.conversion_take(l) = 'new' then
+            missing := missing || l.transaction_id;
+        else
+            changed := changed || l.transaction_id;
+        end if;
+    end loop;
+end
+$$;
+
+comment on function usher.conversion_report(usher.conversion_said[]) is
+    'Takes the lines of a report, and tells what they were';
+
+
 create function api.conversion_import(org text, csv text,
     network text default null, program text default null)
 returns jsonb
@@ -415,18 +462,13 @@ set search_path = pg_catalog, pg_temp
 set timezone = 'UTC'
 as $$
 declare
-    s        usher.conversion_source := usher.conversion_source_for(
-                                            'conversion_import', org,
-                                            network, program);
-    lines    usher.conversion_said[];
-    l        usher.conversion_said;
-    c        usher.conversion;
-    what     text;
-    twice    text;
-    matched  bigint := 0;
-    missing  text[] := '{}';
-    changed  text[] := '{}';
-    told     jsonb;
+    s      usher.conversion_source := usher.conversion_source_for(
+                                          'conversion_import', org, network,
+                                          program);
+    lines  usher.conversion_said[];
+    twice  text;
+    r      record;
+    told   jsonb;
 begin
     -- One import of an org at a time.
     perform from usher.org o where o.id = s.org_id for no key update;
@@ -447,44 +489,18 @@ begin
             'split, or import them in two files.');
     end if;
 
-    foreach l in array lines loop
-        select u.* into c
-        from usher.conversion u
-        where u.scope = case when s.network_id is null
-                             then 'program/' || s.program_id
-                             else 'network/' || s.network_id end
-              and u.transaction_id = l.transaction_id
-        for update;
+    select * into r from usher.conversion_report(lines);
 
-        -- The report is the truth: newer than whatever was told before.
-        l.at := greatest(l.at, c.state_at, c.amount_at, c.sale_at,
-                         c.state_problem_at)
-                + interval '1 microsecond';
-
-        if c.id is not null and usher.conversion_agrees(c, l) then
-            matched := matched + 1;
-            continue;
-        end if;
-
-        l.key := 'import:' || gen_random_uuid();
-        what := usher.conversion_take(l);
-
-        if what = 'new' then
-            missing := missing || l.transaction_id;
-        else
-            changed := changed || l.transaction_id;
-        end if;
-    end loop;
-
-    told := jsonb_build_object('matched', matched,
-        'missing', cardinality(missing), 'changed', cardinality(changed));
+    told := jsonb_build_object('matched', r.matched,
+        'missing', cardinality(r.missing),
+        'changed', cardinality(r.changed));
 
     perform usher.note('conversion_import', s.org_id,
         jsonb_build_object('org', org, 'network', network,
                            'program', program) || told);
 
-    return told || jsonb_build_object('missing_ids', missing[1:100],
-                                      'changed_ids', changed[1:100]);
+    return told || jsonb_build_object('missing_ids', r.missing[1:100],
+                                      'changed_ids', r.changed[1:100]);
 end
 $$;
 

@@ -52,6 +52,7 @@ $t->nginx(<<'CONF');
 
         location ~ ^/(?<slug>.*)$ {
             usher_link $slug;
+            usher_link_visitor off;
         }
     }
 CONF
