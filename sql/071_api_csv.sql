@@ -207,8 +207,8 @@ language plpgsql immutable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    head   text[] := array(select lower(btrim(coalesce(c, ''), E' \t\r\n')
-                                        collate "C")
+    head   text[] := array(select lower(btrim(coalesce(c, '') collate "C",
+                                              E' \t\r\n'))
                            from unnest(cells) c);
     wrong  text;
     hint   text := 'The first line names the columns: '
