@@ -7,7 +7,9 @@
  * The User-Agent is gone through once, with the words below and those of the
  * lists of usher_bots in one matcher.  A regex of a list is only tried if a
  * word that it needs was found (or if it names none), and if no word has made
- * a bot of the client already: what a browser sends costs one pass.
+ * a bot of the client already: what a browser sends costs one pass.  What was
+ * found is kept with the configuration, a cell for each hash: most of those
+ * who ask send what others sent before them.
  *
  * Of device and system the client hints come first (Sec-CH-UA-Mobile,
  * Sec-CH-UA-Platform, sent by browsers of Chrome's kind over https): they are
@@ -20,6 +22,8 @@
 
 
 #include "ngx_http_usher_agent.h"
+
+#include "usher_crc.h"
 
 
 #define NGX_HTTP_USHER_SEEN_TV          0x0001
@@ -50,8 +54,11 @@ typedef struct {
 
 static void ngx_http_usher_agent_judge(ngx_http_request_t *r,
     ngx_http_usher_agent_t *agent);
-static ngx_uint_t ngx_http_usher_agent_scan(ngx_http_request_t *r,
+static ngx_uint_t ngx_http_usher_agent_look(ngx_http_request_t *r,
     ngx_str_t *text, ngx_http_usher_agent_t *agent);
+static ngx_uint_t ngx_http_usher_agent_scan(ngx_http_request_t *r,
+    ngx_http_usher_agent_conf_t *acf, ngx_str_t *text,
+    ngx_http_usher_agent_t *agent);
 static ngx_str_t *ngx_http_usher_agent_regex(ngx_http_request_t *r,
     ngx_http_usher_agent_conf_t *acf, ngx_str_t *text, uint64_t *needed);
 static ngx_uint_t ngx_http_usher_agent_hints(ngx_http_request_t *r,
@@ -200,7 +207,7 @@ ngx_http_usher_agent_judge(ngx_http_request_t *r,
         agent->bot = NGX_HTTP_USHER_AGENT_MISSING;
 
     } else {
-        seen |= ngx_http_usher_agent_scan(r, &h->value, agent);
+        seen |= ngx_http_usher_agent_look(r, &h->value, agent);
 
         agent->bot = agent->tag ? NGX_HTTP_USHER_AGENT_BOT
                                 : NGX_HTTP_USHER_AGENT_PERSON;
@@ -217,17 +224,46 @@ ngx_http_usher_agent_judge(ngx_http_request_t *r,
 /* What is seen in the text; sets the tag if it is a bot's. */
 
 static ngx_uint_t
-ngx_http_usher_agent_scan(ngx_http_request_t *r, ngx_str_t *text,
+ngx_http_usher_agent_look(ngx_http_request_t *r, ngx_str_t *text,
+    ngx_http_usher_agent_t *agent)
+{
+    ngx_http_usher_agent_kept_t  *kept;
+    ngx_http_usher_agent_conf_t  *acf;
+
+    acf = ngx_http_get_module_main_conf(r, ngx_http_usher_agent_module);
+
+    if (text->len > NGX_HTTP_USHER_AGENT_KEPT_TEXT) {
+        return ngx_http_usher_agent_scan(r, acf, text, agent);
+    }
+
+    kept = &acf->kept[usher_crc32c(0, text->data, text->len)
+                      % NGX_HTTP_USHER_AGENT_KEPT];
+
+    if (kept->len != text->len
+        || ngx_memcmp(kept->text, text->data, text->len) != 0)
+    {
+        kept->seen = ngx_http_usher_agent_scan(r, acf, text, agent);
+        kept->tag = agent->tag;
+        kept->len = text->len;
+        ngx_memcpy(kept->text, text->data, text->len);
+    }
+
+    agent->tag = kept->tag;
+
+    return kept->seen;
+}
+
+
+static ngx_uint_t
+ngx_http_usher_agent_scan(ngx_http_request_t *r,
+    ngx_http_usher_agent_conf_t *acf, ngx_str_t *text,
     ngx_http_usher_agent_t *agent)
 {
     uint32_t                      n, first;
     uint64_t                      needed[NGX_HTTP_USHER_AGENT_REGEXES / 64];
     ngx_uint_t                    seen;
     usher_aho_scan_t              scan;
-    ngx_http_usher_agent_conf_t  *acf;
     ngx_http_usher_agent_word_t  *words, *word;
-
-    acf = ngx_http_get_module_main_conf(r, ngx_http_usher_agent_module);
 
     words = acf->words.elts;
     ngx_memcpy(needed, acf->always, sizeof(needed));

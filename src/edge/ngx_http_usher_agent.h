@@ -81,6 +81,19 @@ typedef struct {
 } ngx_http_usher_agent_word_t;
 
 
+/* What was found in an agent, for the next who sends the same. */
+
+#define NGX_HTTP_USHER_AGENT_KEPT       64
+#define NGX_HTTP_USHER_AGENT_KEPT_TEXT  240
+
+typedef struct {
+    size_t        len;          /* 0: none is kept here */
+    ngx_str_t    *tag;          /* NULL: no bot */
+    ngx_uint_t    seen;
+    u_char        text[NGX_HTTP_USHER_AGENT_KEPT_TEXT];
+} ngx_http_usher_agent_kept_t;
+
+
 typedef struct {
     usher_aho_t  *aho;          /* words of agent.c, then those of lists */
     ngx_array_t  *given;        /* usher_aho_word_t; while they are read */
@@ -93,6 +106,8 @@ typedef struct {
                                    for back references */
     ngx_uint_t    ncaptures;
     unsigned      listed:1;     /* there is an usher_bots */
+    ngx_http_usher_agent_kept_t
+                  kept[NGX_HTTP_USHER_AGENT_KEPT];    /* of this worker */
 } ngx_http_usher_agent_conf_t;
 
 
