@@ -32,6 +32,8 @@ $t->sql("select api.link_add(host => 'localhost', slug => 'ended', url => "
         set_real_ip_from 127.0.0.1;
         real_ip_header X-Real-IP;
 
+        add_header X-Reason $usher_click_reason always;
+
         location = /status { usher_status; }
         location = /metrics { usher_metrics; }
         location ~ ^/off/(?<slug>.*)$ {
@@ -88,6 +90,7 @@ is(reason('a'), 21, 'not the second');
 is(reason('b'), 0, 'another link does');
 is(reason('a', 'X-Real-IP' => '192.0.2.2'), 0, 'and another visitor');
 is(reason('a', 'User-Agent' => 'Mozilla/5.0 (y)'), 0, 'as does his neighbour');
+is(click('a')->header('X-Reason'), 'duplicate', '$usher_click_reason knows');
 is(reason('ended'), 42, 'an ended link');
 is(reason('ended'), 21, 'counts once as well');
 is(reason('none'), 31, 'what is no link');

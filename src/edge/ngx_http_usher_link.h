@@ -165,8 +165,11 @@ typedef struct {
 ngx_int_t ngx_http_usher_link_id(ngx_http_request_t *r,
     ngx_http_usher_click_t *click);
 
-/* For $usher_click_id and $usher_click_reason: the last of a request. */
-ngx_int_t ngx_http_usher_link_show(ngx_http_request_t *r,
+/*
+ * For $usher_click_id and $usher_click_reason: the last of a request.  The
+ * reason is what it is only when the event was written.
+ */
+void ngx_http_usher_link_show(ngx_http_usher_ctx_t *ctx,
     ngx_http_usher_click_t *click);
 ngx_int_t ngx_http_usher_link_variables(ngx_conf_t *cf);
 

@@ -133,23 +133,16 @@ ngx_http_usher_link_begin(ngx_http_usher_link_numbers_t *numbers)
 }
 
 
-ngx_int_t
-ngx_http_usher_link_show(ngx_http_request_t *r, ngx_http_usher_click_t *click)
+void
+ngx_http_usher_link_show(ngx_http_usher_ctx_t *ctx,
+    ngx_http_usher_click_t *click)
 {
-    ngx_http_usher_ctx_t        *ctx;
     const usher_click_reason_t  *reason;
-
-    ctx = ngx_http_usher_ctx(r, 1);
-    if (ctx == NULL) {
-        return NGX_ERROR;
-    }
 
     reason = usher_click_reason((unsigned) click->reason);
 
     ctx->click_id = click->id;
     ctx->click_reason = reason ? reason->word : NULL;
-
-    return NGX_OK;
 }
 
 

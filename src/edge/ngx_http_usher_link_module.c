@@ -168,6 +168,7 @@ ngx_http_usher_link_handler(ngx_http_request_t *r)
 {
     ngx_int_t                    rc;
     ngx_str_t                    location;
+    ngx_http_usher_ctx_t        *ctx;
     ngx_http_usher_click_t       click;
     ngx_http_usher_link_conf_t  *llcf;
 
@@ -235,11 +236,19 @@ ngx_http_usher_link_handler(ngx_http_request_t *r)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    if (ngx_http_usher_link_show(r, &click) != NGX_OK) {
+    /* what may fail does so before the click is a row */
+
+    ctx = ngx_http_usher_ctx(r, 1);
+
+    if (ctx == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    if (ngx_http_usher_link_click(r, &click) != NGX_OK) {
+    rc = ngx_http_usher_link_click(r, &click);
+
+    ngx_http_usher_link_show(ctx, &click);
+
+    if (rc != NGX_OK) {
         return ngx_http_usher_link_unavailable(r, NGX_DECLINED);
     }
 
