@@ -29,6 +29,8 @@ $t->nginx(<<'CONF', workers => 2);
     usher_key_file %%DIR%%/keys;
     usher_journal %%DIR%%/journal size=16m segment=1m;
     usher_bots file=%%DIR%%/../bots.list;
+    usher_link_visitor off;
+
     log_format said '$usher_click_id $usher_click_reason';
 
     server {
