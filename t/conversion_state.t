@@ -57,6 +57,8 @@ is(state_of('late'), 'approved 900 EUR', 'an older word undoes nothing');
 is(truth($t, 'late')->{sale_amount}, 7000, 'but fills what was left out');
 tell($t, 'net', 'late', at => day(10, 1), status => 'rejected');
 is(effects('late'), 'new changed none', 'and is in the history');
+tell($t, 'net', 'late', at => day(10, 1), status => 'what');
+is(truth($t, 'late')->{state_problem}, undef, 'nor is an older one a problem');
 is($t->sql("select occurred_at from usher.conversion
             where transaction_id = 'late'"), '2026-01-11 01:00:00+00',
    'it was when it was first told of');
