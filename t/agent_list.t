@@ -73,6 +73,11 @@ is(tag('the Second'), 'second', 'of another list');
 is(tag('x' x 600 . ' x1y'), 'none', 'a regex sees 512 bytes');
 is(tag('z' x 600 . 'Words'), 'other', 'a literal sees all');
 
+# who sends what others sent is what they are, and who does not is not
+
+is((grep { tag("Words $_") ne 'other' || tag("Wards $_") ne 'none' }
+    (100 .. 199) x 2), 0, 'each is told by all that it sends');
+
 # another list, which old workers do not know
 
 sub reloaded {
