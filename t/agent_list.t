@@ -75,7 +75,7 @@ is(tag('z' x 600 . 'Words'), 'other', 'a literal sees all');
 
 # who sends what others sent is what they are, and who does not is not
 
-is((grep { tag("Words $_") ne 'other' || tag("Wards $_") ne 'none' }
+is((grep { tag("Words $_") ne 'other' || tag("Wyrds $_") ne 'none' }
     (100 .. 199) x 2), 0, 'each is told by all that it sends');
 
 # another list, which old workers do not know
