@@ -11,7 +11,8 @@ use Usher::Test;
 
 my $t = Usher::Test->new;
 
-world($t, server => 'location = /other { return 204; }');
+world($t, server => 'listen 127.0.0.1:%%PORT_h2%% http2;
+                     location = /other { return 204; }');
 
 # a secret in the URL
 
@@ -43,6 +44,12 @@ $t->wait_for(sub { said($t->get("$net&transaction_id=s2")) eq '403 secret' },
              'the old one is refused');
 is(said($t->get("$bare&usher_secret=$new&transaction_id=s2")), '200 OK',
    'and the new one taken');
+
+my $h2 = 'http://127.0.0.1:' . $t->port('edge1_h2') . $bare;
+
+is(`curl -s --http2-prior-knowledge -d '{"transaction_id":"s3"}' \\
+    -H 'Content-Type: application/json' '$h2&usher_secret=$new'`, 'OK', 'over HTTP/2');
+is(event($t, 'query', 's3')->[0], '', '... as well');
 
 $t->ctl('postback disable org=acme postback=net');
 $t->wait_for(sub { said($t->get($net)) eq '404 unknown' }, 'disabled: unknown');
