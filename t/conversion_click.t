@@ -114,7 +114,7 @@ is(comes('shop', 'w1', status => 'refund', at => day(300)), 'a click ann',
    'a reversal long after is taken');
 is(truth($t, 'w1')->{state}, 'reversed', 'as such');
 is(comes('shop', 'w1', status => 'sale', at => day(301),
-         click_id => click($link{b}, day(300))), 'a click ann',
+         click_id => click($link{b}, day(99))), 'a click ann',
    'and binds to nobody else');
 is(comes('shop', 'r1', status => 'sale', at => day(101),
          click_id => click($a, day(99))), 'a click ann',
