@@ -142,10 +142,19 @@ set timezone = 'UTC'
 as $$
 declare
     d  usher.domain := usher.domain_for('link_import', l.host);
+    e  usher.link;
     c  record;
 begin
+    select k.* into e from usher.link k
+    where k.host = d.host and k.slug = l.slug;
+
     perform usher.link_of(d.org_id, nullif(l.program, ''),
         nullif(l.product, ''), nullif(l.campaign, ''), nullif(l.partner, ''));
+    perform usher.link_tracked_ok(
+        case when l.program is null then e.program_id
+             else (select p.id from usher.program p
+                   where p.org_id = d.org_id and p.name = l.program) end,
+        l.url, coalesce(l.overflow, e.overflow_url));
     perform usher.link_slug_ok(l.slug);
     perform usher.title_ok(coalesce(l.title, ''));
     perform usher.url_ok('url', l.url);
@@ -183,10 +192,7 @@ begin
             'names no zone.');
     end;
 
-    if on_conflict = 'fail'
-       and exists (select from usher.link e
-                   where e.host = d.host and e.slug = l.slug)
-    then
+    if on_conflict = 'fail' and e.id is not null then
         perform usher.fail('409',
             format('host "%s" has another link "%s"', d.host, l.slug),
             'on_conflict=update changes what is there, on_conflict=skip '
@@ -269,7 +275,14 @@ begin
                 or (g.program <> '' and g.program_id is null)
                 or (g.campaign <> '' and g.campaign_id is null)
                 or (g.product <> '' and g.product_id is null)
-                or (g.partner <> '' and g.partner_id is null)) is true as bad,
+                or (g.partner <> '' and g.partner_id is null)
+                or (position('{click_id}' in concat(g.url, g.overflow_url)) > 0
+                    and exists (select from usher.program p
+                                join usher.network_setup s
+                                     on s.id = p.network_id
+                                where p.id = g.program_id
+                                      and s.trackable is not true)))
+               is true as bad,
                (g.url, g.title, g.fallback_url, g.overflow_url,
                 g.expires_at, g.pass_query, g.utm, g.plain, g.status,
                 g.referrer_policy, g.disabled_at, g.program_id,

@@ -74,6 +74,15 @@ is(counts($t->ctl('link', 'import', 'on_conflict=update',
 is(join('|', map { $_ // 'none' } @{ link_of('one') }{qw(campaign state)}),
    'none|disabled', 'the default');
 
+# a click id only where the network takes it
+
+$t->ctl('network create org=acme name=amazon preset=amazon');
+$t->ctl('program create org=acme name=tagged side=network network=amazon currency=EUR');
+like($t->ctl_fails('link', 'import', file('host,slug,url,program',
+         "$go,t1,${shop}?tag=a,tagged", "$go,t2,${shop}?tag={click_id},tagged")),
+     qr/csv= line 3: a link of program "tagged" cannot be tracked\nhint: Network "amazon"/,
+     'no click id for who takes none');
+
 # a line is taken after those before it
 
 my @twice = ('host,slug,url', map { "$go,same,$shop$_" } 1, 1, 2);
