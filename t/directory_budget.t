@@ -60,15 +60,21 @@ sub stopped {
 }
 
 
-# Redis runs: 128 * 10 misses, of which an address may have 200 at once
+# Redis runs: 128 * 10 misses, of which an address may have 200 at once.  On a
+# busy machine all may come too late for their 50 ms: then once more.
 
-my $burst = Usher::Burst->new($port, 10);
-my @keys = unknown(1280);
+my ($burst, @first);
 my @at = map { $_ * 26 + 25 } 1 .. 47;
 
-@keys[@at] = @good[1 .. 47];
+for (1 .. 5) {
+    my @keys = unknown(1280);
 
-my @first = stopped($burst, @keys);
+    @keys[@at] = @good[1 .. 47];
+    $burst = Usher::Burst->new($port, 10);
+    @first = stopped($burst, @keys);
+
+    last if grep { $_ == 200 } @first[@at];
+}
 
 is((grep { $_ == 429 } @first), 0, 'none is refused');
 cmp_ok((grep { $_ == 200 } @first[@at]), '>', 0, 'good ones are admitted');

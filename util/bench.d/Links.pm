@@ -12,6 +12,7 @@ use Time::HiRes qw(sleep time);
 
 use Contest;
 use Feed;
+use Usher::Secret qw(edge_keys key_file);
 use Ushers;
 
 our $PATH = '/go/';
@@ -39,8 +40,11 @@ my @LINKS = (
             . 'usher_link_datacentre $centre;' ],
     [ link_rules => '... and targets by country and device, split by weight',
         slug => 'rules' ],
-    [ link_all => '... and query, UTM and macros: everything on',
-        slug => 'all' ],
+    [ link_query => '... and query, UTM and macros', slug => 'all' ],
+    [ link_id => '... and a signed id', slug => 'all',
+        http => 'usher_key_file @DIR@/keys;' ],
+    [ link_all => '... and the visitor, for duplicates: everything on',
+        slug => 'all', location => 'usher_link_visitor on;' ],
     [ lua_link => 'the plain link in Lua, Redis GET and XADD' ],
 );
 
@@ -102,6 +106,8 @@ sub added ($name) {
 
 
 sub catalogue ($t) {
+    key_file($t, 'keys');
+    $t->ctl('click_key rotate');
     $t->sql("select api.domain_add(host => 'localhost', org => 'acme')");
     $t->sql('select api.link_add(host => ?, slug => ?, url => ?)', 'localhost',
         $_, $TARGET) for qw(plain rules);
@@ -135,6 +141,9 @@ sub nginx_302 ($contest, $name) {
 
 sub usher_link ($t, $contest, $name, %part) {
     $t->write_file("$name/bots.list", $t->slurp($t->top . '/conf/bots.list'));
+    edge_keys($t, $name) if $part{http} =~ /usher_key_file/;
+    $part{location} .= 'usher_link_visitor off;'
+        if $part{location} !~ /usher_link_visitor/;
 
     return $contest->nginx($name,
         http => $part{http} =~ s/\@DIR\@/$t->{dir}\/$name/gr,
