@@ -15,7 +15,7 @@ use Feed;
 use Usher::Secret qw(edge_keys key_file);
 use Ushers;
 
-our $PATH = '/go/';
+our $PATH = '/to/';      # usher-run.conf has /go/
 our $SLUG = 'lighthouse';
 our $QUERY = '?sub1=newsletter-48&utm_content=footer&lang=en';
 our $TARGET = 'https://shop.example.com/products/maritime/lighthouse-keepers';
@@ -130,7 +130,7 @@ sub catalogue ($t) {
 
 
 sub place ($text) {
-    return "location ~ ^/go/(?<slug>.+)\$ {\n$text\n}\n";
+    return "location ~ ^$PATH(?<slug>.+)\$ {\n$text\n}\n";
 }
 
 
