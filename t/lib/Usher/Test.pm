@@ -580,6 +580,12 @@ sub check_logs {
         my @alerts = grep { /\[(alert|emerg)\]/ && !/$expected/ }
                      split /\n/, $self->on($name)->error_log;
         is("@alerts", '', "no alerts of $name");
+
+        # UBSan's of a worker are there, for its stderr is the log
+
+        my @errors = grep { /runtime error: / }
+                     split /\n/, $self->on($name)->error_log;
+        is("@errors", '', "no runtime errors of $name") if $self->san;
     }
 
     my @reports = glob "$self->{dir}/sanitizer*";
