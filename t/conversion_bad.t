@@ -19,6 +19,8 @@ world($t, http => 'large_client_header_buffers 4 32k;', server => <<'CONF');
             limit_except GET { deny all; }
             usher_conversion;
         }
+        location = /other { error_page 412 = @told; return 200 other; }
+        location @told { usher_conversion; }
 CONF
 
 my $net = postback($t, 'name=net network=net');
@@ -97,6 +99,15 @@ is(sent('transaction_id=k1&x=' . 'y' x (65536 - 20), $form), '200 OK', 'just 64 
 is($t->get("/page?t=" . 'a' x 26)->body, 'sorry unknown', 'an error page');
 is(said($t->get("/if?$q&transaction_id=i1&x=1")), '200 OK', 'an "if"');
 is($t->post("/if?$q&transaction_id=i1", '')->status, 403, 'limit_except');
+
+
+my ($worker) = $t->workers;
+
+$t->http("POST /other?$q&transaction_id=d1 HTTP/1.1\r\nHost: a\r\nIf-Match: x\r\n"
+         . "Connection: close\r\nContent-Length: 9\r\n\r\n");
+$t->wait_for(sub { $t->slurp($t->dir . '/edge1/said.log') =~ /=d1\|failed$/m },
+             'from who has discarded its body');
+is(($t->workers)[0], $worker, '... which harms nobody');
 
 # Redis away: what is known is taken, what is not cannot be
 

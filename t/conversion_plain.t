@@ -45,6 +45,12 @@ is(join(' ', map { $_->[0] } events($t, 'status', 't1', 2)), 'Sale refund',
    'two rows: once each');
 is($t->sql('select count(*) from usher.conversion_key'), 2, 'and two keys');
 
+# conditions are for pages
+
+is(said($t->get("$net&transaction_id=if", 'If-Match' => '"x"',
+                'If-Unmodified-Since' => 'Sun, 06 Nov 1994 08:49:37 GMT')),
+   '200 OK', 'on a condition');
+
 # clicks
 
 my %click = (good => [ $id, 0 ], capitals => [ uc $id, 0 ],

@@ -364,6 +364,12 @@ ngx_http_usher_conversion_text(ngx_http_request_t *r, ngx_str_t *body)
     ngx_buf_t    *b;
     ngx_chain_t  *cl;
 
+    /* an error_page led here from who has discarded it */
+
+    if (r->request_body == NULL) {
+        return NGX_HTTP_USHER_CONVERSION_FAILED;
+    }
+
     size = 0;
 
     for (cl = r->request_body->bufs; cl != NULL; cl = cl->next) {
@@ -546,6 +552,10 @@ ngx_http_usher_conversion_send(ngx_http_request_t *r, ngx_uint_t pixel)
     b->memory = 1;
     b->last_buf = 1;
     b->last_in_chain = 1;
+
+    /* it is taken: no condition of the client's makes it another answer */
+
+    r->disable_not_modified = 1;
 
     r->headers_out.status = NGX_HTTP_OK;
     r->headers_out.content_length_n = b->last - b->pos;
