@@ -140,6 +140,19 @@ is(said($t->get("/postback?$data&signature=$sign")), '503 no_key', 'again');
 is(scalar(() = $t->error_log =~ /of postback \d+ cannot be opened/g), 1,
    '... is said once');
 
+$t->sql("select setval('usher.postback_id_seq', id + 15) from usher.postback
+         where name = 'hex'");
+
+my $beside = postback($t, 'name=beside network=net hmac=sha256 key=sign');
+
+for (1 .. 5) {
+    is(said($t->get("$beside&signature=00")), '503 no_key', 'another in its place');
+    is(said($t->get("/postback?$data&signature=$sign")), '503 no_key', '... and it');
+}
+
+cmp_ok(scalar(() = $t->error_log =~ /of postback \d+ cannot be opened/g), '<=', 3,
+       '... are not said each time');
+
 edge_keys($t);
 $t->reload;
 $t->wait_for(sub { said($t->get("/postback?$data&signature=$sign")) eq '200 OK' },

@@ -22,6 +22,7 @@
 #define NGX_HTTP_USHER_POSTBACK_BASE64  0x08
 
 #define NGX_HTTP_USHER_POSTBACKS        16      /* secrets that are kept */
+#define NGX_HTTP_USHER_POSTBACK_SAID    60      /* seconds between alerts */
 
 
 typedef struct {
@@ -39,6 +40,7 @@ typedef struct {
 typedef struct {
     uint64_t      id;               /* of the postback; 0: none is here */
     ngx_cycle_t  *cycle;            /* whose key file has opened it */
+    time_t        said;             /* of any postback that was here */
     size_t        from_len;
     size_t        len;
     u_char        from[NGX_HTTP_USHER_POSTBACK_ROW
@@ -60,7 +62,7 @@ static const char *ngx_http_usher_postback_text(json_t *object,
 static void ngx_http_usher_postback_open(ngx_http_usher_postback_t *postback,
     ngx_http_usher_opened_t *opened);
 static void ngx_http_usher_postback_closed(ngx_http_usher_postback_t *postback,
-    const char *why);
+    ngx_http_usher_opened_t *opened, const char *why);
 
 
 static ngx_http_usher_opened_t
@@ -384,7 +386,8 @@ ngx_http_usher_postback_open(ngx_http_usher_postback_t *postback,
     keys = ngx_http_usher_secret_keys();
 
     if (keys == NULL) {
-        ngx_http_usher_postback_closed(postback, "there is no usher_key_file");
+        ngx_http_usher_postback_closed(postback, opened,
+                                       "there is no usher_key_file");
         return;
     }
 
@@ -393,8 +396,8 @@ ngx_http_usher_postback_open(ngx_http_usher_postback_t *postback,
         != 0
         || n < USHER_SECRET_OVERHEAD || n > NGX_HTTP_USHER_POSTBACK_SEALED)
     {
-        ngx_http_usher_postback_closed(postback, "it is longer than 1024 "
-                                       "bytes");
+        ngx_http_usher_postback_closed(postback, opened,
+                                       "it is longer than 1024 bytes");
         return;
     }
 
@@ -406,7 +409,7 @@ ngx_http_usher_postback_open(ngx_http_usher_postback_t *postback,
 
     if (rc != USHER_SECRET_OK) {
         opened->len = 0;
-        ngx_http_usher_postback_closed(postback,
+        ngx_http_usher_postback_closed(postback, opened,
             rc == USHER_SECRET_UNKNOWN
             ? "its key is not in usher_key_file"
             : rc == USHER_SECRET_ERROR ? "libcrypto failed"
@@ -417,8 +420,20 @@ ngx_http_usher_postback_open(ngx_http_usher_postback_t *postback,
 
 static void
 ngx_http_usher_postback_closed(ngx_http_usher_postback_t *postback,
-    const char *why)
+    ngx_http_usher_opened_t *opened, const char *why)
 {
+    time_t  now;
+
+    /* two that put each other out are opened at each request */
+
+    now = ngx_time();
+
+    if (now - opened->said < NGX_HTTP_USHER_POSTBACK_SAID) {
+        return;
+    }
+
+    opened->said = now;
+
     ngx_log_error(NGX_LOG_ALERT, ngx_cycle->log, 0,
                   "usher: the secret \"%V\" of postback %uL cannot be opened, "
                   "its conversions are answered 503: %s",
