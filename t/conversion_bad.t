@@ -20,6 +20,11 @@ world($t, http => 'large_client_header_buffers 4 32k;', server => <<'CONF');
             usher_conversion;
         }
         location = /other { error_page 412 = @told; return 200 other; }
+        location = /passed {
+            proxy_request_buffering off;
+            proxy_pass http://127.0.0.1:1;
+            error_page 502 = @told;
+        }
         location @told { usher_conversion; }
 CONF
 
@@ -108,6 +113,10 @@ $t->http("POST /other?$q&transaction_id=d1 HTTP/1.1\r\nHost: a\r\nIf-Match: x\r\
 $t->wait_for(sub { $t->slurp($t->dir . '/edge1/said.log') =~ /=d1\|failed$/m },
              'from who has discarded its body');
 is(($t->workers)[0], $worker, '... which harms nobody');
+like($t->http("POST /passed?$q HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Type: "
+              . "$form\r\nContent-Length: 28\r\n\r\ntransaction_id=d2&amount=1"),
+     qr/^HTTP\/1.1 500 .*"reason":"failed"/s, 'from who passes it on as it comes');
+is(said($t->get("/passed?$q&transaction_id=d3")), '200 OK', '... but without one');
 
 # Redis away: what is known is taken, what is not cannot be
 

@@ -235,6 +235,15 @@ ngx_http_usher_conversion_find(ngx_http_request_t *r,
         return NGX_HTTP_USHER_CONVERSION_TOO_LARGE;
     }
 
+    /*
+     * An error_page led here from who passes the body on while it comes: some
+     * of it may have gone, or is still to come.
+     */
+
+    if (r->method == NGX_HTTP_POST && r->request_body_no_buffering) {
+        return NGX_HTTP_USHER_CONVERSION_FAILED;
+    }
+
     /* all that is waited for is so before the body, which may take longer */
 
     switch (ngx_http_usher_click_keys(r, &keys, &n, &current)) {
