@@ -566,6 +566,10 @@ ngx_http_usher_conversion_send(ngx_http_request_t *r, ngx_uint_t pixel)
 
     r->disable_not_modified = 1;
 
+    /* nor an error_page that led here */
+
+    r->err_status = NGX_HTTP_OK;
+
     r->headers_out.status = NGX_HTTP_OK;
     r->headers_out.content_length_n = b->last - b->pos;
     r->headers_out.content_type = pixel ? image : text;
