@@ -91,7 +91,7 @@ like($t->slurp($t->dir . '/edge1/policy.log'), qr{/one\?late no-referrer\n},
 
 $t->wait_for(sub { $t->sql("select count(*) = 1 from usher.click "
     . "where slug = 'none'") }, 'clicks are rows');
-is($t->sql('select count(*) - count(distinct click_id) from usher.click'), 0,
-   'each has its own id');
+is($t->sql("select count(*) - count(distinct click_id) from usher.click
+            where click_id <> ''"), 0, 'each has its own id');
 
 done_testing();
