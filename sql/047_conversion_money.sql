@@ -31,12 +31,13 @@ begin
     left join usher.product p on p.id = c.product_id
     where l.id = c.link_id;
 
-    -- The days within which a click's row is stored, near enough.
+    -- The days within which a click's row is stored, near enough.  That the
+    -- id is not empty has to be said: the index has no others.
     select nullif(regexp_replace(k.sub1, '[[:cntrl:]]', '', 'g'), ''),
            substring(k.country from '^[A-Z]{2}$')
     into sub_id, country
     from usher.click k
-    where k.click_id = c.click_id
+    where k.click_id = c.click_id and k.click_id <> ''
           and k.received_at >= c.clicked_at - interval '1 day'
           and k.received_at < c.clicked_at + interval '8 days'
     limit 1;

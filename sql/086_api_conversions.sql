@@ -369,7 +369,7 @@ as $$
         select
         from usher.click_read(click_stored.click_id) r
         join usher.click k
-             on k.click_id = click_stored.click_id
+             on k.click_id = click_stored.click_id and k.click_id <> ''
                 and k.received_at >= r.clicked_at - interval '1 day'
                 and k.received_at < r.clicked_at + interval '8 days')
 $$;

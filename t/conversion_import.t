@@ -90,6 +90,17 @@ is(join(' ', map { my $c = truth($t, $_);
    'approved/999/cb reversed/-/unverified approved/100/out_of_window',
    'a click that is stored, one that is not, one too long ago');
 
+# by the index: a report has many lines, and there are many clicks
+
+$t->db->begin_work;
+$t->sql('set local enable_seqscan = off');
+$t->sql('select usher.click_stored(?)', $good);
+is($t->sql("select sum(pg_stat_get_xact_numscans(i.inhrelid))
+            from pg_inherits i
+            where i.inhparent = 'usher.click_number'::regclass") > 0, 1,
+   'a click is found by its id');
+$t->db->rollback;
+
 # the shop's own list
 
 tell($t, 'pixel', 'o1', at => day(100), sale_amount => '1',
