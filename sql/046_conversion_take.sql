@@ -487,6 +487,27 @@ comment on function usher.conversion_put(usher.conversion, usher.conversion,
     'Writes down what a conversion became and how, and has done what follows';
 
 
+-- A report has more customers and transactions than a server has locks, and
+-- takes them in an order that no other knows of.  So it has all of its source
+-- to itself, and who comes meanwhile is not kept waiting.
+
+create function usher.conversion_shared(whose text)
+returns void
+language plpgsql
+as $$
+begin
+    if not pg_try_advisory_xact_lock_shared(hashtextextended(whose, 0)) then
+        raise exception 'a report of % is being imported', whose
+            using errcode = 'lock_not_available';
+    end if;
+end
+$$;
+
+comment on function usher.conversion_shared(text) is
+    'Keeps imports of this source out until the transaction ends; raises '
+    'while there is one';
+
+
 create function usher.conversion_take(s usher.conversion_said)
 returns text
 language plpgsql
@@ -499,11 +520,17 @@ declare
     fresh  boolean;
     c      usher.conversion;
 begin
+    if s.origin <> 'import' then
+        perform usher.conversion_shared(whose);
+    end if;
+
     -- One at a time, so that of a click and a conversion that come at once
     -- the second sees the first.
     if s.customer <> '' then
-        perform pg_advisory_xact_lock(
-            hashtextextended(whose || ' ' || s.customer, 0));
+        if s.origin <> 'import' then
+            perform pg_advisory_xact_lock(
+                hashtextextended(whose || ' ' || s.customer, 0));
+        end if;
 
         if s.click_reason is null then
             perform usher.customer_clicked(whose, s.customer, s.click_id);
@@ -635,6 +662,10 @@ declare
     c  usher.conversion;
     n  usher.conversion;
 begin
+    perform usher.conversion_shared(u.scope)
+    from usher.conversion u
+    where u.id = (reference->>'conversion')::bigint;
+
     select u.* into c
     from usher.conversion u
     where u.id = (reference->>'conversion')::bigint and u.link_id is null

@@ -473,6 +473,11 @@ begin
     -- One import of an org at a time.
     perform from usher.org o where o.id = s.org_id for no key update;
 
+    -- See usher.conversion_shared().
+    perform pg_advisory_xact_lock(hashtextextended(
+        case when s.network_id is null then 'program/' || s.program_id
+             else 'network/' || s.network_id end, 0));
+
     lines := array(select f
                    from usher.conversion_lines(csv, s, clock_timestamp()) f
                    order by f.transaction_id);

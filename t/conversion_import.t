@@ -3,6 +3,7 @@
 
 use lib 't/lib';
 use Usher::Conversion;
+use Usher::Race;
 use Usher::Test;
 
 
@@ -111,6 +112,36 @@ my $o1 = truth($t, 'o1');
 is("$o1->{state} $o1->{sale_amount} $o1->{link} $o1->{partner}",
    'approved 4000 a ann', 'confirms what a pixel told, with its click');
 
+# alone with its source: it takes few locks, waits for who was first, and who
+# comes meanwhile comes again
+
+my $shop = "api.conversion_import('acme', program => 'books', csv => ";
+
+$t->db->begin_work;
+$t->sql("select $shop E'transaction_id,status,customer\n'
+         || string_agg(format('m%s,sale,c%s', i, i), E'\n'))
+         from generate_series(1, 50) i");
+is($t->sql("select count(*) < 5 from pg_locks where locktype = 'advisory'"), 1,
+   'a report takes no lock of each customer');
+$t->db->rollback;
+
+hear($t, 'shop', 'o3', at => day(100), status => 'sale', customer => 'c3');
+my ($imported, $failed) = both($t, 'commit', 'select usher.react(9)',
+    "select $shop E'transaction_id,status\no3,refund')->>'changed'");
+is("$imported $failed", '(1,1,0,0,) 1', 'a report waits for what came first');
+
+my $session = DBI->connect('dbi:Pg:' . $t->dsn =~ tr/ /;/r, '', '',
+                         { RaiseError => 1 });
+$session->begin_work;
+$session->do("select $shop E'transaction_id,status\no9,refund')");
+hear($t, 'shop', 'o4', at => day(100), status => 'sale');
+hear($t, 'net', 'n4', at => day(100), status => 'approved');
+is($t->sql('select (handled, failed) from usher.react(9)'), '(1,1)',
+   'what comes meanwhile waits, and nothing of another source');
+is($t->sql('select sum(attempts) from usher.todo'), 0, 'and has not failed');
+$session->rollback;
+$session->disconnect;
+
 # a line that is bad, and nothing is imported
 
 my $n = $t->sql('select count(*) from usher.conversion_change');
@@ -147,8 +178,8 @@ is(join(' ', map { $_->{transaction} }
              @{ $t->ctl("conversion list org=acme $_->[0]") }), $_->[1],
    "conversion list $_->[0]")
     for [ 'network=cb state=approved' => 'A3 A1' ],
-        [ 'program=books limit=1' => 'o2' ],
-        [ 'program=books unattributed=true' => 'o2' ],
+        [ 'program=books limit=1' => 'o3' ],
+        [ 'program=books unattributed=true' => 'o3 o2' ],
         [ 'from=2026-01-21 to=2026-01-22' => 'A2 A1' ];
 
 done_testing();
