@@ -639,10 +639,13 @@ begin
             e.org_id;
     end if;
 
+    -- An edge whose clock is ahead would have the last word until then; its
+    -- clicks are as much ahead.
     perform usher.conversion_take(row(
         'event:' || e.postback_id || ':' || encode(e.digest, 'hex'),
-        e.origin, e.event_time, e.org_id, p.network_id, p.program_id,
-        e.transaction_id, null, e.status, p.statuses->>lower(e.status),
+        e.origin, least(e.event_time, e.received_at + interval '5 minutes'),
+        e.org_id, p.network_id, p.program_id,
+        e.transaction_id, e.event_time, e.status, p.statuses->>lower(e.status),
         e.amount, e.sale_amount, e.currency, p.currency,
         nullif(e.click_status, 0), e.click_id, e.customer, e.coupon
         )::usher.conversion_said);

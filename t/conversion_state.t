@@ -63,6 +63,15 @@ is($t->sql("select occurred_at from usher.conversion
             where transaction_id = 'late'"), '2026-01-11 01:00:00+00',
    'it was when it was first told of');
 
+# an edge whose clock is ahead does not have the last word for long
+
+tell($t, 'net', 'ahead', at => time + 86400 * 400, status => 'approved',
+     amount => '5');
+is($t->sql("select state_at = received_at + interval '5 minutes'
+            from usher.conversion c join usher.conversion_event e
+            using (transaction_id) where transaction_id = 'ahead'"), 1,
+   'what is told ahead of the clock was told when it was stored');
+
 # handled twice, as after a restored backup
 
 $t->sql("select usher.todo_put('conversion', array_agg(jsonb_build_object(
