@@ -409,8 +409,10 @@ begin
         c.coupon := s.coupon;
     end if;
 
+    -- A browser may claim any coupon and any customer, but no click.
     if c.link_id is null
-       or (c.bound_by = 'pixel' and not weak and s.click_reason is null)
+       or (c.bound_by = 'pixel' and not weak
+           and (s.click_reason is null or (first and c.via <> 'click')))
     then
         tried := c;
         tried.link_id := null;

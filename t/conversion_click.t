@@ -181,6 +181,17 @@ is(comes('shop', 'k2', coupon => 'ten', click_id => click($a, day(99))),
 is(comes('shop', 'k3', coupon => 'ten', click_id => click($x, day(99))),
    'b coupon bob', 'than one that does not count');
 is(comes('net', 'k4', coupon => 'ten'), 'none - -', 'of that program only');
+$t->ctl('coupon add org=acme program=books code=Ann host=go.acme.example '
+        . 'slug=a');
+comes('pixel', 'k6', coupon => 'ten');
+is(comes('shop', 'k6', coupon => 'ann', status => 'sale'), 'a coupon ann',
+   'a browser\'s coupon gives way to the shop\'s');
+comes('pixel', 'k7', customer => 'jim');
+is(comes('shop', 'k7', customer => 'jon', coupon => 'ten', status => 'sale'),
+   'b coupon bob', 'and so does a browser\'s customer');
+comes('pixel', 'k8', click_id => click($a, day(99)));
+is(comes('shop', 'k8', coupon => 'ten', status => 'sale'), 'a click ann',
+   'but no click');
 $t->ctl('coupon drop org=acme program=books code=TEN');
 is(comes('shop', 'k5', coupon => 'ten'), 'none - -', 'which is dropped');
 is(truth($t, 'k1')->{link}, 'b', 'and what it got stays');
