@@ -206,14 +206,21 @@ begin
         return;
     end if;
 
-    -- One that is not told stays, unless it would be in another currency.
+    -- One that is not told stays, unless it would be in another currency.  Of
+    -- two that were told in the same moment the higher one holds.
     if s.amount <> '' or currency <> c.currency then
-        c.amount := amount.minor;
+        c.amount := greatest(amount.minor,
+                             case when s.at = c.amount_at
+                                       and currency = c.currency
+                                  then c.amount end);
         c.amount_at := s.at;
     end if;
 
     if s.sale_amount <> '' or currency <> c.currency then
-        c.sale_amount := sale.minor;
+        c.sale_amount := greatest(sale.minor,
+                                  case when s.at = c.sale_at
+                                            and currency = c.currency
+                                       then c.sale_amount end);
         c.sale_at := s.at;
     end if;
 

@@ -72,6 +72,16 @@ is($t->sql("select state_at = received_at + interval '5 minutes'
             using (transaction_id) where transaction_id = 'ahead'"), 1,
    'what is told ahead of the clock was told when it was stored');
 
+# in the same moment, in either order
+
+for my $order ([ 5, 7 ], [ 7, 5 ]) {
+    tell($t, 'net', "same-@$order", at => day(12), status => 'approved',
+         amount => $_, sale_amount => "${_}0") for @$order;
+    my $c = truth($t, "same-@$order");
+    is("$c->{amount} $c->{sale_amount}", '700 7000',
+       "of @$order at once the higher one holds");
+}
+
 # handled twice, as after a restored backup
 
 $t->sql("select usher.todo_put('conversion', array_agg(jsonb_build_object(
