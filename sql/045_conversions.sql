@@ -91,7 +91,8 @@ create table usher.conversion (
 create index conversion_org on usher.conversion (org_id, id);
 create index conversion_link on usher.conversion (link_id);
 create index conversion_program on usher.conversion (program_id);
-create index conversion_customer on usher.conversion (scope, customer)
+create index conversion_customer
+    on usher.conversion (scope, customer, occurred_at, id)
     where customer <> '';
 create index conversion_problem on usher.conversion (org_id, id)
     where state_problem is not null or amount_problem is not null;
@@ -172,7 +173,7 @@ comment on index usher.conversion_org is 'The conversions of an org';
 comment on index usher.conversion_link is 'The conversions of a link';
 comment on index usher.conversion_program is 'The conversions of a program';
 comment on index usher.conversion_customer is
-    'The conversions of a customer';
+    'The conversions of a customer, by time';
 comment on index usher.conversion_problem is 'What has to be looked at';
 
 

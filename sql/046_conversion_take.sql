@@ -601,10 +601,14 @@ begin
     where r.link_id is not null
     on conflict do nothing;
 
+    -- None of those before the click, as in click_judge(): a shop may have one
+    -- name for all its guests.
     if found then
         perform usher.todo_put('binding', array(
             select jsonb_build_object('conversion', c.id)
-            from usher.conversion c
+            from usher.click_read(customer_clicked.click_id) r
+            join usher.conversion c
+                 on c.occurred_at >= r.clicked_at - interval '5 minutes'
             where c.customer <> ''
                   and c.scope = customer_clicked.scope
                   and c.customer = customer_clicked.customer

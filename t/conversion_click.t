@@ -149,6 +149,17 @@ is($t->sql("select h.origin || ' ' || effect from usher.conversion_change h
             where transaction_id = 'j6' order by h.id desc limit 1"),
    'react changed', 'which is in the history');
 
+hear($t, 'shop', "g$_", customer => 'guest', at => day(50)) for 1 .. 3;
+hear($t, 'shop', 'g4', customer => 'guest', at => day(60) - 300);
+react($t);
+hear($t, 'shop', '', customer => 'guest', click_id => click($a, day(60)));
+$t->sql('select usher.react(1)');
+is($t->sql("select string_agg(c.transaction_id, ' ') from usher.todo t
+            join usher.conversion c on c.id = (reference->>'conversion')::int
+            where handler = 'binding'"), 'g4',
+   'what was before a click is not looked at again');
+react($t);
+
 # renewals: the window was for the first
 
 is(comes('shop', 'j8', customer => 'jim', at => day(360)), 'a renewal ann',
