@@ -209,6 +209,7 @@ declare
     moment   timestamptz := usher.moment();
     thinned  bigint;
     expired  bigint;
+    ahead    bigint;
     clicks   bigint;
 begin
     -- Of marks older than an hour one a minute is kept, of those older than
@@ -239,17 +240,23 @@ begin
     update usher.lease l set owner = '', until = clock_timestamp()
     where l.until > clock_timestamp() + make_interval(secs => 2 * l.seconds);
 
+    -- Nothing waits longer than an hour to be tried again.
+    update usher.todo t set next_at = clock_timestamp()
+    where t.next_at > clock_timestamp() + interval '2 hours'
+          and t.next_at < 'infinity';
+    get diagnostics ahead = row_count;
+
     -- No program's window is longer than 366 days.
     delete from usher.customer_click k
     where k.clicked_at < moment - interval '400 days';
     get diagnostics clicks = row_count;
 
     return jsonb_build_object('marks', thinned, 'leases', expired,
-                              'clicks', clicks);
+                              'todo', ahead, 'clicks', clicks);
 end
 $$;
 
 comment on function usher.keep_prune() is
     'Thins journal marks, removes leases long run out, gives back those '
-    'that a clock left ahead, and forgets clicks of customers past every '
-    'window';
+    'that a clock left ahead, has done what one put off, and forgets clicks '
+    'of customers past every window';

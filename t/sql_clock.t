@@ -94,4 +94,16 @@ take('slot:a', 'you', 10);
 $t->sql('select usher.keep_prune()');
 is(take('slot:a', 'me', 10), undef, 'but none that is held');
 
+# what is to be done
+
+$t->sql("insert into usher.todo (handler, reference, next_at, attempts,
+             failed_at)
+         values ('a', '{}', now() + interval '1 year', 0, null),
+                ('b', '{}', now() + interval '1 hour', 1, now()),
+                ('c', '{}', 'infinity', 16, now())");
+$t->sql('select usher.keep_prune()');
+is($t->sql("select string_agg(handler, ' ') from usher.todo
+            where next_at <= clock_timestamp()"), 'a',
+   'what was put there ahead of the clock is due, and nothing that waits');
+
 done_testing();
