@@ -182,9 +182,9 @@ begin
     select u.* into c
     from usher.conversion u
     where u.transaction_id = conversion_show.transaction
-          and u.org_id = s.org_id
-          and u.network_id is not distinct from s.network_id
-          and (s.network_id is not null or u.program_id = s.program_id);
+          and u.scope = case when s.network_id is null
+                             then 'program/' || s.program_id
+                             else 'network/' || s.network_id end;
 
     if c.id is null then
         perform usher.fail('404',

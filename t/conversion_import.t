@@ -29,6 +29,27 @@ sub refused {
                          @args ? @args : 'network=net', "csv=$csv");
 }
 
+# How often a query looks into an index; few rows are read without one.
+
+sub scans {
+    my ($index, @query) = @_;
+
+    $t->db->begin_work;
+    $t->sql('set local enable_seqscan = off');
+
+    my @n = map {
+        $t->sql(@query) if $_;
+        $t->sql('select sum(pg_stat_get_xact_numscans(i))
+                 from (select ?::regclass union
+                       select relid from pg_partition_tree(?)) p (i)',
+                $index, $index)
+    } 0, 1;
+
+    $t->db->rollback;
+
+    return $n[1] - $n[0];
+}
+
 tell($t, 'net', 'p1', at => day(10), status => 'pending', amount => '10');
 tell($t, 'net', 'p2', at => day(10), status => 'approved', amount => '5');
 tell($t, 'netpixel', 'p3', at => day(10), amount => '70');
@@ -93,14 +114,8 @@ is(join(' ', map { my $c = truth($t, $_);
 
 # by the index: a report has many lines, and there are many clicks
 
-$t->db->begin_work;
-$t->sql('set local enable_seqscan = off');
-$t->sql('select usher.click_stored(?)', $good);
-is($t->sql("select sum(pg_stat_get_xact_numscans(i.inhrelid))
-            from pg_inherits i
-            where i.inhparent = 'usher.click_number'::regclass") > 0, 1,
+ok(scans('usher.click_number', 'select usher.click_stored(?)', $good) > 0,
    'a click is found by its id');
-$t->db->rollback;
 
 # the shop's own list
 
@@ -168,7 +183,11 @@ like($t->ctl_fails('conversion', 'import', 'org=acme', "csv=$report"),
 is($t->sql('select count(*) from usher.conversion_change'), $n,
    'nothing was imported');
 
-# as people see it
+# as people see it; one is found by its name
+
+ok(scans('usher.conversion_transaction',
+         "select api.conversion_show('acme', 'p1', network => 'net')") > 0,
+   'a conversion is found by its name');
 
 my $shown = $t->ctl('conversion show org=acme network=net transaction=p1');
 is("$shown->{state} $shown->{amount} $shown->{currency} $shown->{unattributed}",
