@@ -68,6 +68,7 @@ sub around {
 
 
 key_file($t, 'keys');
+$t->write_file('bots.list', $t->slurp($t->top . '/conf/bots.list'));
 accepted("conf/$_", $t->slurp($t->top . "/conf/$_.conf"))
     for 'api', 'trial', 'usher-run';
 
