@@ -76,11 +76,12 @@ begin
         urgent := true;
 
     else
-        -- What was encrypted anew is the same key: it can wait.
+        -- What was encrypted anew is the same key, and what was retired is
+        -- known for long: an edge whose Redis is away goes on with them.
         select count(*) > 0,
-               coalesce(bool_or((o.kind, o.name, o.changed_at, o.retired_at)
+               coalesce(bool_or((o.kind, o.name, o.changed_at)
                                 is distinct from
-                                (n.kind, n.name, n.changed_at, n.retired_at)),
+                                (n.kind, n.name, n.changed_at)),
                         false)
         into changed, urgent
         from old_rows o

@@ -54,7 +54,7 @@ is(record(), '/ none', 'a record without a key');
 is(outbox(sub { $t->ctl('click_key rotate') }), 'click_key all', 'a first one');
 is(list(), '0 current', 'which signs');
 is(outbox(sub { $t->ctl('click_key rotate') }),
-   'click_key all, click_key all urgent', 'another is told at once');
+   'click_key all, click_key all', 'another is told');
 is(list(), '0 retired, 1 current', 'in its place');
 is(record(), '0 1 / 1', 'both are in the record');
 is(length $_, 32, '32 bytes') for my @secrets = map { secret_of($t, $_) } 0, 1;
@@ -103,7 +103,7 @@ is(secret_of($t, 0), $secrets[0], 'it is what it was');
 is(outbox(sub { $t->ctl(call('put', 'source/acme/x', 'value=random:32')) }), '',
    'other secrets are not theirs');
 is(outbox("update usher.secret set retired_at = now() where kind = 'click'
-           and name = '1'"), 'click_key all urgent', 'retired without another');
+           and name = '1'"), 'click_key all', 'retired without another');
 is(record(), '0 1 / none', 'none signs');
 
 # 24 months
