@@ -10,7 +10,12 @@ use Text::ParseWords qw(shellwords);
 
 my %text = map { my $file = $_; open my $fh, '<', $file or die "$file: $!";
                  local $/; $file => scalar <$fh> }
-           'README.md', 'CHANGELOG.md', 'util/run', glob('*/README.md conf/*.conf');
+           'README.md', 'CHANGELOG.md', 'util/run', 'conf/links.md',
+           glob('*/README.md conf/*.conf');
+
+# what tutorial_links runs
+
+$text{'conf/links.md'} =~ s/^```sh\n.*?^```$//msg;
 
 # on a new database, and on that of util/run, which has an org and a key
 

@@ -76,7 +76,9 @@ accepted("conf/$_", $t->slurp($t->top . "/conf/$_.conf"))
 
 my %blocks;
 
-for my $readme ('README.md', 'conf/README.md', 'src/README.md') {
+for my $readme ('README.md', 'conf/README.md', 'conf/links.md',
+                'src/README.md')
+{
     my $text = $t->slurp($t->top . "/$readme");
 
     while ($text =~ /^ *```nginx\n(.*?)^ *```$/msg) {
