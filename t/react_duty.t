@@ -76,6 +76,15 @@ is($t->sql("select count(*) || ' ' || count(distinct transaction)
             from usher.probe where transaction ~ '^[0-9]'"), '250 250', 'once');
 $t->stop('usherd2');
 
+# what is put off
+
+$db->begin_work;
+$db->do("select usher.todo_put('wait', array['{}'::jsonb])");
+$db->do("update usher.todo set next_at = now() + interval '1 hour'");
+$db->commit;
+$t->wait_for(sub { value('react_waiting') == 1 }, 'who waits is shown', 20);
+$t->sql('delete from usher.todo');
+
 # what fails
 
 is(value('react_failing'), 0, 'none has failed yet');
