@@ -102,7 +102,14 @@ for (['http1.1', '1.1'], ['http2', '2']) {
                                     "Authorization: Bearer $other");
     is($status, "$version 400", 'two keys');
 
-    ($status, $fields, $body) = ask($http, '/', "X-API-Key: $other");
+    # on a busy machine the look-up may take more than its 50 ms
+
+    for (1 .. 5) {
+        ($status, $fields, $body) = ask($http, '/', "X-API-Key: $other");
+        last if $status ne "$version 503";
+        sleep 1;
+    }
+
     is($status, "$version 401", 'an unknown one');
     like($fields, qr/^www-authenticate: bearer realm="api", error=/m,
          'challenge');
