@@ -174,11 +174,14 @@ void ngx_http_usher_link_show(ngx_http_usher_ctx_t *ctx,
 ngx_int_t ngx_http_usher_link_variables(ngx_conf_t *cf);
 
 
-/* ---- ngx_http_usher_link_target.c */
+/* ---- ngx_http_usher_link_client.c */
 
 /* What the client is, as the location's directives and its headers say. */
 ngx_int_t ngx_http_usher_link_client(ngx_http_request_t *r,
     ngx_http_usher_link_conf_t *llcf, ngx_http_usher_click_t *click);
+
+
+/* ---- ngx_http_usher_link_target.c */
 
 /* Sets target, url and reason from the link and the client. */
 void ngx_http_usher_link_choose(ngx_http_request_t *r,
@@ -189,6 +192,9 @@ void ngx_http_usher_link_fall_back(ngx_http_usher_click_t *click);
 void ngx_http_usher_link_nowhere(ngx_http_usher_click_t *click);
 void ngx_http_usher_link_reason(ngx_http_usher_click_t *click,
     ngx_uint_t reason);
+
+
+/* ---- ngx_http_usher_link_location.c */
 
 /*
  * The URL with all that is added to it.  NGX_DECLINED: nobody is to be sent
