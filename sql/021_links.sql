@@ -31,7 +31,7 @@ as $$
     -- behind the host, %, braces and all that is no URL are refused.
     select octet_length(url) <= 2048
            and p.host is not null
-           and usher.host_ok(lower(p.host))
+           and usher.host_ok(lower(p.host collate "C"))
            and (p.host !~ '(^|\.)([0-9]+|0[Xx][0-9A-Fa-f]*)$'
                 or p.host ~ '^((25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])(\.|$)){4}$')
            and coalesce(p.port, '1')::integer <= 65535

@@ -203,7 +203,8 @@ begin
         from usher.link_urls(links) u
         join usher.link l on l.id = u.link_id
         cross join lateral (
-            select lower(substring(u.url from '^[^:]*://([^/?#:]*)'))
+            select lower(substring(u.url from '^[^:]*://([^/?#:]*)')
+                         collate "C")
         ) as h (host)
         where l.disabled_at is null and l.dead <> 'ignore'
               and octet_length(u.url) <= 8000

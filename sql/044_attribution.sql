@@ -95,7 +95,7 @@ comment on index usher.customer_click_time is 'Clicks past every window';
 create table usher.coupon (
     program_id  bigint not null references usher.program,
     code        text not null
-                check (code = upper(code)
+                check (code = upper(code collate "C")
                        and code ~ '^[^[:cntrl:][:space:]]{1,64}$'),
     link_id     bigint not null references usher.link,
     created_at  timestamptz not null default now(),

@@ -221,10 +221,11 @@ language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    r     record;
-    n     text;
-    cell  jsonb;
-    l     usher.conversion_said;
+    r       record;
+    n       text;
+    theirs  text;
+    cell    jsonb;
+    l       usher.conversion_said;
 begin
     for r in select f.line, f.cells from usher.csv_rows(csv, '{}', null) f
     loop
@@ -235,9 +236,10 @@ begin
             'sale_amount', 'currency', 'click_id', 'customer', 'coupon',
             'time']
         loop
-            if not r.cells ? n and r.cells ? lower(s.parameters->>n) then
-                cell := cell || jsonb_build_object(n,
-                            r.cells->>lower(s.parameters->>n));
+            theirs := lower((s.parameters->>n) collate "C");
+
+            if not r.cells ? n and r.cells ? theirs then
+                cell := cell || jsonb_build_object(n, r.cells->>theirs);
             else
                 cell := cell || jsonb_build_object(n, r.cells->>n);
             end if;
@@ -273,13 +275,13 @@ begin
     l.default_currency := s.currency;
     l.transaction_id := cell->>'transaction_id';
     l.status := coalesce(cell->>'status', '');
-    l.state := s.statuses->>lower(l.status);
+    l.state := s.statuses->>lower(l.status collate "C");
     l.amount := coalesce(cell->>'amount', '');
     l.sale_amount := coalesce(cell->>'sale_amount', '');
-    l.currency := upper(coalesce(cell->>'currency', ''));
+    l.currency := upper(coalesce(cell->>'currency', '') collate "C");
     l.customer := left(coalesce(cell->>'customer', ''), 128);
     l.coupon := left(coalesce(cell->>'coupon', ''), 64);
-    l.click_id := lower(coalesce(cell->>'click_id', ''));
+    l.click_id := lower(coalesce(cell->>'click_id', '') collate "C");
 
     if l.transaction_id is null or char_length(l.transaction_id) > 128 then
         perform usher.csv_fail(line, 'transaction_id', l.transaction_id,
@@ -531,10 +533,11 @@ language plpgsql security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    p  usher.program := usher.program_for('coupon_add', org, program);
-    l  usher.link;
+    p        usher.program := usher.program_for('coupon_add', org, program);
+    l        usher.link;
+    capital  text := upper(code collate "C");
 begin
-    perform usher.text_ok('code', upper(code),
+    perform usher.text_ok('code', capital,
         '^[^[:cntrl:][:space:]]{1,64}$',
         'A code is 1 to 64 characters without blanks; capitals do not '
         'matter.');
@@ -552,19 +555,19 @@ begin
     end if;
 
     insert into usher.coupon (program_id, code, link_id)
-    values (p.id, upper(coupon_add.code), l.id);
+    values (p.id, capital, l.id);
 
     perform usher.note('coupon_add', p.org_id,
         jsonb_build_object('org', org, 'program', program,
-            'code', upper(code), 'host', l.host, 'slug', l.slug));
+            'code', capital, 'host', l.host, 'slug', l.slug));
 
-    return jsonb_build_object('code', upper(code),
+    return jsonb_build_object('code', capital,
                               'link', l.host || '/' || l.slug);
 
 exception
     when unique_violation then
         perform usher.fail('409', format('code "%s" is there already',
-            left(upper(code), 60)), 'coupon_list shows all.');
+            left(capital, 60)), 'coupon_list shows all.');
 end
 $$;
 
@@ -573,7 +576,7 @@ comment on function api.coupon_add(text, text, text, text, text) is
 that link.
 org: name of the org
 program: the program, of side own
-code: the code; capitals do not matter
+code: the code; capitals of A to Z do not matter
 host: host of the link
 slug: slug of the link';
 
@@ -606,21 +609,22 @@ language plpgsql security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    p  usher.program := usher.program_for('coupon_drop', org, program);
+    p        usher.program := usher.program_for('coupon_drop', org, program);
+    capital  text := upper(code collate "C");
 begin
     delete from usher.coupon k
-    where k.program_id = p.id and k.code = upper(coupon_drop.code);
+    where k.program_id = p.id and k.code = capital;
 
     if not found then
         perform usher.fail('404', format('program "%s" has no code "%s"',
-            program, left(upper(code), 60)), 'coupon_list shows all.');
+            program, left(capital, 60)), 'coupon_list shows all.');
     end if;
 
     perform usher.note('coupon_drop', p.org_id,
         jsonb_build_object('org', org, 'program', program,
-                           'code', upper(code)));
+                           'code', capital));
 
-    return jsonb_build_object('code', upper(code), 'dropped', true);
+    return jsonb_build_object('code', capital, 'dropped', true);
 end
 $$;
 

@@ -77,7 +77,8 @@ begin
                   join usher.link l on l.id = t.link_id
                   where (whose is null or l.org_id = whose)
                         and (link_health.host is null
-                             or l.host = lower(link_health.host))
+                             or l.host = lower(link_health.host
+                                               collate "C"))
                         and (link_health.slug is null
                              or l.slug = link_health.slug)
                         and l.disabled_at is null

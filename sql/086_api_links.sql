@@ -6,7 +6,8 @@ language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    whose  text := lower(substring(url from '^[^:]*://([^/?#:]*)'));
+    whose  text := lower(substring(url from '^[^:]*://([^/?#:]*)')
+                         collate "C");
 begin
     if url is null or not usher.target_ok(url) then
         perform usher.fail('400',
@@ -73,7 +74,8 @@ as $$
 declare
     d  usher.domain;
 begin
-    select * into d from usher.domain x where x.host = lower(domain_for.host);
+    select * into d from usher.domain x 
+    where x.host = lower(domain_for.host collate "C");
 
     perform usher.authorize(function, d.org_id);
 
@@ -117,7 +119,7 @@ declare
     o  usher.org := usher.org_for('domain_add', org);
     d  usher.domain;
 begin
-    if host is null or not usher.host_ok(lower(host)) then
+    if host is null or not usher.host_ok(lower(host collate "C")) then
         perform usher.fail('400', format('host="%s" cannot be', host),
             'A host is a name as go.example.com, at most 190 bytes, without '
             'port; a name with other letters is written as xn--...');
@@ -128,7 +130,7 @@ begin
     end if;
 
     insert into usher.domain as x (host, org_id, fallback_url)
-    values (lower(domain_add.host), o.id, nullif(fallback, ''))
+    values (lower(domain_add.host collate "C"), o.id, nullif(fallback, ''))
     returning x.* into d;
 
     perform usher.note('domain_add', o.id, jsonb_build_object(
@@ -832,15 +834,15 @@ begin
         ends_at)
     values (l.id, target, coalesce(next, 1), link_target_set.step,
         link_target_set.weight, link_target_set.url,
-        usher.words('country', upper(country), '^[A-Z]{2}$',
+        usher.words('country', upper(country collate "C"), '^[A-Z]{2}$',
             'Countries are two letters each (ISO 3166).'),
-        usher.words('device', lower(device), '^[a-z]{1,16}$',
+        usher.words('device', lower(device collate "C"), '^[a-z]{1,16}$',
             'Devices are words as of $usher_device: desktop, mobile, ...'),
-        usher.words('os', lower(os), '^[a-z]{1,16}$',
+        usher.words('os', lower(os collate "C"), '^[a-z]{1,16}$',
             'Systems are words as of $usher_os: ios, android, ...'),
         usher.words('language', language, '^[a-z]{2,3}(-[A-Z]{2})?$',
             'Languages are de, or with a region de-AT.'),
-        usher.words('referrer', lower(referrer),
+        usher.words('referrer', lower(referrer collate "C"),
             '^(\*\.)?[a-z0-9-]+(\.[a-z0-9-]+)+$',
             'Referrers are hosts: news.example, or *.news.example.'),
         starts, ends)

@@ -59,7 +59,7 @@ returns jsonb
 language sql immutable
 set search_path = pg_catalog, pg_temp
 as $$
-    select usher.pairs('statuses', lower(list),
+    select usher.pairs('statuses', lower(list collate "C"),
         '^[^=]{0,64}=(pending|approved|rejected|reversed)$',
         'Write "paid=approved canceled=rejected": which word of the network '
         'means pending, approved, rejected or reversed; nothing before the = '
