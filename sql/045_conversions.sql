@@ -5,15 +5,30 @@
 -- report is the truth, so any state may follow any other (an approval after a
 -- rejection, a reversal after an approval).  Last is by the moment at which
 -- it was said, not by when it is handled here: what comes late changes
--- nothing that was said since, and each field has the moment it was said at.
--- So it does not matter in which order messages are handled.
+-- nothing that was said since, and each field stands for itself, with the
+-- moment it was said at.  So it does not matter in which order messages are
+-- handled.
 --
 -- Nothing is lost: each message is a row of conversion_change, with what was
--- before and after it, once by its key; what cannot be read leaves a problem
--- on the conversion, and its amounts unknown.
+-- before and after it, once by its key.  An amount that cannot be read leaves
+-- a problem on the conversion and that amount unknown, the other as it is; a
+-- word for a state that means nothing leaves a problem, and moves no money.
 --
 -- A pixel is sent by a browser: it may say which click it was, but no state
 -- and no amount of its is believed once a server, a file or a hook has told.
+
+create type usher.amount_told as (
+    at        timestamptz,
+    minor     bigint,
+    currency  text,
+    wrong_at  timestamptz,
+    wrong     text
+);
+
+comment on type usher.amount_told is
+    'An amount as it was last told: when, minor units, currency; and when one '
+    'that cannot be read was told last, and what is wrong with it';
+
 
 create table usher.conversion (
     id                bigint generated always as identity primary key,
@@ -37,10 +52,10 @@ create table usher.conversion (
                                        'reversed')),
     state_at          timestamptz not null default '-infinity',
     amount            bigint check (amount between 0 and 1000000000000000),
-    amount_at         timestamptz not null default '-infinity',
+    amount_told       usher.amount_told,
     sale_amount       bigint
                       check (sale_amount between 0 and 1000000000000000),
-    sale_at           timestamptz not null default '-infinity',
+    sale_told         usher.amount_told,
     currency          text references usher.currency,
     state_problem     text check (char_length(state_problem) <= 200),
     state_problem_at  timestamptz,
@@ -123,18 +138,19 @@ comment on column usher.conversion.state_at is
     'When that was said; -infinity: never';
 comment on column usher.conversion.amount is
     'What the network says we earn, in minor units; null: not known';
-comment on column usher.conversion.amount_at is
-    'When that was said; -infinity: never';
+comment on column usher.conversion.amount_told is
+    'What was told of it';
 comment on column usher.conversion.sale_amount is
-    'What was sold, in minor units; null: not known';
-comment on column usher.conversion.sale_at is
-    'When that was said; -infinity: never';
-comment on column usher.conversion.currency is 'Currency of both';
+    'What was sold, in minor units; null: not known, or told before the '
+    'amount and in another currency';
+comment on column usher.conversion.sale_told is 'What was told of it';
+comment on column usher.conversion.currency is
+    'Currency of both: of that which was told last';
 comment on column usher.conversion.state_problem is
     'Why the last state that was said is not known; null: it is';
 comment on column usher.conversion.state_problem_at is 'When that was said';
 comment on column usher.conversion.amount_problem is
-    'Why the last amounts that were said are not known; null: they are';
+    'Why an amount that was said last is not known; null: it is';
 comment on column usher.conversion.customer is
     'What the shop calls the customer; empty: not said';
 comment on column usher.conversion.coupon is 'Code of a coupon; empty: none';

@@ -150,6 +150,84 @@ comment on function usher.conversion_state(usher.conversion,
     'The state, if it was told later than what is known';
 
 
+-- Of what was told in the same moment the higher one holds.
+
+create function usher.amount_hear(inout t usher.amount_told, name text,
+    value text, currency text, told_at timestamptz)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    m  record;
+begin
+    if value = '' then
+        return;
+    end if;
+
+    select * into m from usher.conversion_money(name, value, currency);
+
+    if m.problem is not null then
+        if (told_at, left(m.problem, 200) collate "C")
+           > (coalesce(t.wrong_at, '-infinity'), coalesce(t.wrong, ''))
+        then
+            t.wrong_at := told_at;
+            t.wrong := left(m.problem, 200);
+        end if;
+
+        return;
+    end if;
+
+    if (told_at, currency collate "C", m.minor)
+       > (coalesce(t.at, '-infinity'), coalesce(t.currency, ''),
+          coalesce(t.minor, -1))
+    then
+        t.at := told_at;
+        t.currency := currency;
+        t.minor := m.minor;
+    end if;
+end
+$$;
+
+comment on function usher.amount_hear(usher.amount_told, text, text, text,
+    timestamptz) is
+    'An amount after this was told of it; empty: nothing was';
+
+
+create function usher.conversion_worth(inout c usher.conversion)
+language plpgsql immutable
+as $$
+declare
+    amount  usher.amount_told := c.amount_told;
+    sale    usher.amount_told := c.sale_told;
+begin
+    c.amount_problem := case when amount.wrong_at
+                                  > coalesce(amount.at, '-infinity')
+                             then amount.wrong end;
+
+    if c.amount_problem is not null then
+        amount := null;
+    end if;
+
+    if sale.wrong_at > coalesce(sale.at, '-infinity') then
+        c.amount_problem := left(concat_ws('; ', c.amount_problem,
+                                     nullif(sale.wrong, c.amount_problem)),
+                                 200);
+        sale := null;
+    end if;
+
+    -- One in another currency than what was told last is not known.
+    c.currency := case when sale.at > coalesce(amount.at, '-infinity')
+                       then sale.currency
+                       else amount.currency end;
+    c.amount := case when amount.currency = c.currency then amount.minor end;
+    c.sale_amount := case when sale.currency = c.currency then sale.minor end;
+end
+$$;
+
+comment on function usher.conversion_worth(usher.conversion) is
+    'Its amounts, by what was told of them';
+
+
 create function usher.conversion_amounts(inout c usher.conversion,
     s usher.conversion_said)
 language plpgsql stable
@@ -157,81 +235,29 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
     currency  text;
-    amount    record;
-    sale      record;
 begin
     -- What is taken back is written in as many ways as there are networks,
-    -- as 0, or below it; what it was is known.
-    if s.state in ('rejected', 'reversed')
-       or (s.amount = '' and s.sale_amount = '')
-    then
+    -- as 0, or below it; what it was is known.  A word that means nothing may
+    -- be one for that.
+    if s.state is null or s.state in ('rejected', 'reversed') then
         return;
     end if;
 
     currency := upper(coalesce(nullif(s.currency, ''), s.default_currency,
-                    usher.conversion_currency(c.network_id, c.program_id)));
+                    usher.conversion_currency(c.network_id, c.program_id))
+                      collate "C");
 
-    select * into amount
-    from usher.conversion_money('amount', s.amount, currency);
-    select * into sale
-    from usher.conversion_money('sale_amount', s.sale_amount, currency);
-
-    if s.at < greatest(c.amount_at, c.sale_at) then
-        -- Something newer is known: this only fills what that left out.
-        if c.amount_problem is null and c.currency = currency
-           and amount.problem is null and sale.problem is null
-        then
-            if s.amount <> '' and s.at > c.amount_at then
-                c.amount := amount.minor;
-                c.amount_at := s.at;
-            end if;
-
-            if s.sale_amount <> '' and s.at > c.sale_at then
-                c.sale_amount := sale.minor;
-                c.sale_at := s.at;
-            end if;
-        end if;
-
-        return;
-    end if;
-
-    c.amount_problem := left(coalesce(amount.problem, sale.problem), 200);
-
-    if c.amount_problem is not null then
-        c.amount := null;
-        c.amount_at := s.at;
-        c.sale_amount := null;
-        c.sale_at := s.at;
-        c.currency := null;
-        return;
-    end if;
-
-    -- One that is not told stays, unless it would be in another currency.  Of
-    -- two that were told in the same moment the higher one holds.
-    if s.amount <> '' or currency <> c.currency then
-        c.amount := greatest(amount.minor,
-                             case when s.at = c.amount_at
-                                       and currency = c.currency
-                                  then c.amount end);
-        c.amount_at := s.at;
-    end if;
-
-    if s.sale_amount <> '' or currency <> c.currency then
-        c.sale_amount := greatest(sale.minor,
-                                  case when s.at = c.sale_at
-                                            and currency = c.currency
-                                       then c.sale_amount end);
-        c.sale_at := s.at;
-    end if;
-
-    c.currency := currency;
+    c.amount_told := usher.amount_hear(c.amount_told, 'amount', s.amount,
+                                       currency, s.at);
+    c.sale_told := usher.amount_hear(c.sale_told, 'sale_amount',
+                                     s.sale_amount, currency, s.at);
+    c := usher.conversion_worth(c);
 end
 $$;
 
 comment on function usher.conversion_amounts(usher.conversion,
     usher.conversion_said) is
-    'The amounts, if they were told later than what is known; what cannot be '
-    'read leaves none';
+    'The amounts, each if it was told later than what is known of it';
 
 
 create function usher.conversion_bind(inout c usher.conversion, link bigint,
@@ -276,7 +302,7 @@ begin
         from usher.coupon k
         join usher.link l on l.id = k.link_id
                              and l.program_id = k.program_id
-        where k.program_id = c.program_id and k.code = upper(c.coupon);
+        where k.program_id = c.program_id and k.code = upper(c.coupon collate "C");
     end if;
 
     if other_link is not null then
@@ -400,12 +426,9 @@ begin
     -- What a browser claimed is forgotten at the first word of another.
     if first then
         c.confirmed := true;
-        c.amount := null;
-        c.amount_at := '-infinity';
-        c.sale_amount := null;
-        c.sale_at := '-infinity';
-        c.currency := null;
-        c.amount_problem := null;
+        c.amount_told := null;
+        c.sale_told := null;
+        c := usher.conversion_worth(c);
     end if;
 
     if s.customer <> '' and (c.customer = '' or first) then
@@ -460,13 +483,13 @@ declare
     change  usher.conversion_change;
 begin
     update usher.conversion u
-    set (confirmed, occurred_at, state, state_at, amount, amount_at,
-         sale_amount, sale_at, currency, state_problem, state_problem_at,
+    set (confirmed, occurred_at, state, state_at, amount, amount_told,
+         sale_amount, sale_told, currency, state_problem, state_problem_at,
          amount_problem, customer, coupon, link_id, click_id, clicked_at,
          via, bound_by, unattributed, program_id, product_id, campaign_id,
          partner_id, changed_at)
         = (c.confirmed, c.occurred_at, c.state, c.state_at, c.amount,
-           c.amount_at, c.sale_amount, c.sale_at, c.currency,
+           c.amount_told, c.sale_amount, c.sale_told, c.currency,
            c.state_problem, c.state_problem_at, c.amount_problem, c.customer,
            c.coupon, c.link_id, c.click_id, c.clicked_at, c.via, c.bound_by,
            c.unattributed, c.program_id, c.product_id, c.campaign_id,
@@ -658,7 +681,8 @@ begin
         'event:' || e.postback_id || ':' || encode(e.digest, 'hex'),
         e.origin, least(e.event_time, e.received_at + interval '5 minutes'),
         e.org_id, p.network_id, p.program_id,
-        e.transaction_id, e.event_time, e.status, p.statuses->>lower(e.status),
+        e.transaction_id, e.event_time, e.status,
+        p.statuses->>lower(e.status collate "C"),
         e.amount, e.sale_amount, e.currency, p.currency,
         nullif(e.click_status, 0), e.click_id, e.customer, e.coupon
         )::usher.conversion_said);

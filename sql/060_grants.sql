@@ -81,7 +81,7 @@ grant select (id, org_id, name, network_id, program_id, form, pixel,
 grant select on usher.postback_setup to usher_report;
 grant select (id, org_id, side, network_id, program_id, scope,
     transaction_id, origin, confirmed, occurred_at, state, state_at, amount,
-    amount_at, sale_amount, sale_at, currency, state_problem,
+    amount_told, sale_amount, sale_told, currency, state_problem,
     state_problem_at, amount_problem, coupon, link_id, click_id, clicked_at,
     via, bound_by, unattributed, product_id, campaign_id, partner_id,
     created_at, changed_at)

@@ -397,7 +397,8 @@ begin
 
     -- It was told anew: what is older undoes it no more than before.
     update usher.conversion u
-    set state_at = n.state_at, amount_at = n.amount_at, sale_at = n.sale_at
+    set state_at = n.state_at, amount_told = n.amount_told,
+        sale_told = n.sale_told
     where u.id = c.id;
 
     return true;
@@ -432,8 +433,9 @@ begin
         for update;
 
         -- The report is the truth: newer than whatever was told before.
-        l.at := greatest(l.at, c.state_at, c.amount_at, c.sale_at,
-                         c.state_problem_at)
+        l.at := greatest(l.at, c.state_at, (c.amount_told).at,
+                         (c.amount_told).wrong_at, (c.sale_told).at,
+                         (c.sale_told).wrong_at, c.state_problem_at)
                 + interval '1 microsecond';
 
         if c.id is not null and usher.conversion_agrees(c, l) then

@@ -1,5 +1,5 @@
 # Amounts as networks write them: what can be read is exact, and what cannot
-# leaves a conversion without amounts, listed, until something newer is told.
+# is not known, listed, until something newer is told; each for itself.
 
 use lib 't/lib';
 use Usher::Conversion;
@@ -62,10 +62,16 @@ is(truth($t, 'm')->{amount}, undef, 'and 5 is not true any more');
 is(amount_of('m', sale_amount => '60', amount => '6.00', currency => 'EUR'),
    '600 EUR', 'mended');
 is(amount_of('m', sale_amount => '-1', amount => '7.00', currency => 'EUR'),
-   'sale_amount="-1" is negative', 'both or none');
+   'sale_amount="-1" is negative', 'each for itself');
+is(truth($t, 'm')->{amount}, 700, 'the other is read');
+is(truth($t, 'm')->{sale_amount}, undef, 'and this is not known any more');
+is(amount_of('m', sale_amount => '80', currency => 'EUR'), '700 EUR',
+   'until it is told');
 is(amount_of('m', amount => '7', currency => 'USD'), '700 USD',
    'another currency');
 is(truth($t, 'm')->{sale_amount}, undef, 'of all that is known');
+is(amount_of('m', amount => '9', currency => 'EUR'), '900 EUR', 'and back');
+is(truth($t, 'm')->{sale_amount}, 8000, 'as it was');
 
 # currencies that are not named
 
@@ -84,6 +90,17 @@ tell($t, 'net', 'w', at => day(43), status => 'what');
 is(truth($t, 'w')->{state_problem}, 'status="what" means nothing here',
    'a word that is none');
 is(truth($t, 'w')->{state}, 'reversed', 'changes nothing');
+amount_of('u', amount => '5', sale_amount => '50', currency => 'EUR');
+amount_of('u', status => 'partial', amount => '2', sale_amount => '20',
+          currency => 'EUR');
+is(join(' ', map { $_ // '-' } @{ truth($t, 'u') }{qw(state amount
+                                                      sale_amount)}),
+   'approved 500 5000', 'with amounts either');
+is($t->sql("select sum(r.amount) from usher.revenue r
+            join usher.conversion c on c.id = r.conversion_id
+            where c.transaction_id = 'u'"), 500, 'nor what is earned');
+is(truth($t, 'u')->{state_problem}, 'status="partial" means nothing here',
+   'but is listed');
 $t->sql(q{update usher.postback set statuses = '{"what": "approved"}'
           where name = 'net'});
 tell($t, 'net', 'w', at => day(44), status => 'What');

@@ -100,7 +100,8 @@ is($t->sql('select md5(string_agg(h::text, 1::text order by id)) '
 
 my @words = ([ status => 'pending', amount => '1', sale_amount => '50' ],
              [ status => 'approved', amount => '2' ],
-             [ status => 'wat' ], [ status => 'reversed', amount => '-2' ],
+             [ status => 'wat', amount => '77' ],
+             [ status => 'reversed', amount => '-2' ],
              [ status => 'approved', amount => '3', sale_amount => '60' ],
              [ status => 'rejected' ]);
 
@@ -128,6 +129,45 @@ for my $end (2 .. @words) {
 }
 
 is(truth($t, 'any-6-2')->{state}, 'rejected', 'the last one');
+
+# amounts that cannot be read, one without the other, in another currency
+
+@words = ([ amount => '1', sale_amount => '10', currency => 'EUR' ],
+          [ amount => '2', sale_amount => 'x', currency => 'EUR' ],
+          [ amount => '3,0', sale_amount => '30', currency => 'EUR' ],
+          [ sale_amount => '40', currency => 'USD' ],
+          [ amount => '5', currency => 'EUR' ]);
+
+sub orders {
+    my ($first, @rest) = @_;
+
+    return [] if !defined $first;
+    return map { my $o = $_; map { [ @$o[0 .. $_ - 1], $first,
+                                     @$o[$_ .. $#$o] ] } 0 .. @$o }
+           orders(@rest);
+}
+
+for my $end (2 .. @words) {
+    my (%truths, $n);
+
+    for my $order (orders(1 .. $end)) {
+        my $name = "each-$end-" . ++$n;
+
+        hear($t, 'net', $name, at => day(50, $_), status => 'approved',
+             @{ $words[$_ - 1] })
+            for @$order;
+        react($t);
+        my $c = truth($t, $name);
+        $truths{ join ' ', map { $_ // '-' }
+                 @$c{qw(amount sale_amount currency amount_problem)} }++;
+    }
+
+    is(join(', ', keys %truths),
+       ('200 - EUR sale_amount="x" cannot be read',
+        '- 3000 EUR amount="3,0" cannot be read',
+        '- 4000 USD amount="3,0" cannot be read', '500 - EUR -')[$end - 2],
+       "$n orders of $end: one truth");
+}
 
 # history stays
 
