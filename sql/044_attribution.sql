@@ -79,6 +79,8 @@ create table usher.customer_click (
 );
 
 create index customer_click_time on usher.customer_click (clicked_at);
+create index customer_click_of
+    on usher.customer_click (scope, customer, clicked_at desc, click_id);
 
 comment on table usher.customer_click is
     'Ids of clicks that were presented for a customer, signed by us; gone '
@@ -90,6 +92,8 @@ comment on column usher.customer_click.customer is
 comment on column usher.customer_click.click_id is 'Id of the click';
 comment on column usher.customer_click.clicked_at is 'When it was';
 comment on index usher.customer_click_time is 'Clicks past every window';
+comment on index usher.customer_click_of is
+    'The clicks of a customer, the newest first';
 
 
 create table usher.coupon (

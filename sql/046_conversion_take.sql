@@ -338,6 +338,48 @@ comment on function usher.conversion_otherwise(usher.conversion, text) is
     'an earlier one of its customer';
 
 
+-- A shop may have one name for all its guests, who clicked a million times: so
+-- of a customer's clicks only the ends of the window are looked at, which
+-- decide whichever the program counts.  Clicks that may not have it are passed
+-- over, a thousand from either end.
+
+create function usher.customer_ends(c usher.conversion)
+returns text[]
+language sql stable
+as $$
+    select array_remove(array[
+        (select n.click_id
+         from (select k.click_id, k.clicked_at
+               from usher.customer_click k
+               where k.scope = c.scope and k.customer = c.customer
+                     and k.clicked_at
+                         between c.occurred_at - interval '366 days'
+                             and c.occurred_at + interval '5 minutes'
+               order by k.clicked_at desc, k.click_id
+               limit 1000) n
+         where usher.click_judge(n.click_id, c.occurred_at, c.org_id,
+                                 c.network_id, c.program_id) is null
+         order by n.clicked_at desc, n.click_id
+         limit 1),
+        (select o.click_id
+         from (select k.click_id, k.clicked_at
+               from usher.customer_click k
+               where k.scope = c.scope and k.customer = c.customer
+                     and k.clicked_at
+                         between c.occurred_at - interval '366 days'
+                             and c.occurred_at + interval '5 minutes'
+               order by k.clicked_at, k.click_id desc
+               limit 1000) o
+         where usher.click_judge(o.click_id, c.occurred_at, c.org_id,
+                                 c.network_id, c.program_id) is null
+         order by o.clicked_at, o.click_id desc
+         limit 1)], null)
+$$;
+
+comment on function usher.customer_ends(usher.conversion) is
+    'The newest and the oldest click of its customer that may have it';
+
+
 create function usher.conversion_attribute(inout c usher.conversion,
     reason smallint, click text, origin text)
 language plpgsql stable
@@ -354,12 +396,7 @@ begin
     end if;
 
     if c.customer <> '' then
-        ids := array(select k.click_id
-                     from usher.customer_click k
-                     where k.scope = c.scope and k.customer = c.customer
-                           and usher.click_judge(k.click_id, c.occurred_at,
-                                   c.org_id, c.network_id, c.program_id)
-                               is null);
+        ids := usher.customer_ends(c);
     end if;
 
     if reason is null then

@@ -207,6 +207,33 @@ $t->ctl('coupon drop org=acme program=books code=TEN');
 is(comes('shop', 'k5', coupon => 'ten'), 'none - -', 'which is dropped');
 is(truth($t, 'k1')->{link}, 'b', 'and what it got stays');
 
+# one that clicked all the time: few of them are looked at, for the same answer
+
+my %end = (first => click($a, day(71)), last => click($link{b}, day(98)));
+my @some = (values %end, click($a, day(69)),
+            map { click($_ % 2 ? $a : $link{b}, day(72) + $_ * 3600) } 1 .. 600);
+my @not = map { click($x, day($_ < 100 ? 70 : 99) + $_) } 1 .. 200;
+
+$t->sql("insert into usher.customer_click
+         select 'program/2', 'max', i, (usher.click_read(i)).clicked_at
+         from unnest(?::text[]) i", [ @some, @not ]);
+
+sub judged { $t->sql("select pg_stat_get_xact_numscans('usher.link'::regclass)
+                      + pg_stat_get_xact_numscans('usher.link_pkey'::regclass)") }
+
+for my $way (qw(first last)) {
+    $t->sql('update usher.program set attribution = ?', $way);
+    hear($t, 'shop', "max-$way", customer => 'max', at => day(100));
+    $t->db->begin_work;
+    my $before = judged();
+    react($t);
+    my $judged = judged() - $before;
+    $t->db->commit;
+    ok($judged > 200 && $judged < 250,
+       "the $way of hundreds: those that may not be, and two") or diag($judged);
+    is(truth($t, "max-$way")->{click_id}, $end{$way}, "which is the $way");
+}
+
 # a click alone, and what is forgotten
 
 comes('shop', '', customer => 'amy', click_id => $c[1]);
