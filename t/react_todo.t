@@ -113,6 +113,34 @@ is(react(), '1 1 0 0', 'the next call goes on');
 $t->sql('reset statement_timeout');
 is(done(), '2 3 4 5 6 7', 'behind it');
 
+# how many there are: exactly, and where there are very many about so
+
+sub count { join ' ', map { @$_[0 .. 2] } $t->rows(
+    'select * from usher.react_state()') }
+
+sub read_rows { $t->sql("select pg_stat_get_xact_tuples_returned(
+                             'usher.todo'::regclass)
+                         + pg_stat_get_xact_tuples_returned(
+                             'usher.todo_failing'::regclass)
+                         + pg_stat_get_xact_tuples_returned(
+                             'usher.todo_pkey'::regclass)
+                         + pg_stat_get_xact_tuples_returned(
+                             'usher.todo_next'::regclass)") }
+
+$t->sql('delete from usher.todo');
+put('good', 1 .. 5);
+$t->sql("update usher.todo set attempts = 1, failed_at = now(),
+             next_at = case reference->>'n' when '1' then 'infinity'
+                       else now() end where reference->>'n' < '4'");
+is(count(), '2 2 1', 'few are counted');
+$t->sql("insert into usher.todo (handler, reference)
+         select 'good', '{}' from generate_series(1, 150000)");
+$t->sql('vacuum analyze usher.todo');
+$t->db->begin_work;
+is(count(), '150002 2 1', 'many are known');
+cmp_ok(read_rows(), '<', 100_100, 'without counting all');
+$t->db->commit;
+
 # a lock that another holds is no failure of its own
 
 $t->sql('delete from usher.todo');
