@@ -254,6 +254,42 @@ comment on function usher.health_take(bigint[]) is
     'when last looked at';
 
 
+-- What was put down while the clock was ahead would hold back what is asked,
+-- and what counts, until then.
+
+create function usher.health_mend()
+returns void
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+    update usher.health h
+    set next_at = least(h.next_at, now()),
+        checked_at = case when h.checked_at > now() then now()
+                          else h.checked_at end,
+        failed_at = case when h.failed_at > now() then now()
+                         else h.failed_at end,
+        alive_at = case when h.alive_at > now() then now()
+                        else h.alive_at end,
+        dead_at = case when h.dead_at > now() then now()
+                       else h.dead_at end
+    where h.next_at > now() + interval '2 days'
+          or greatest(h.checked_at, h.failed_at, h.alive_at, h.dead_at)
+             > now();
+
+    update usher.health_host o
+    set due_at = case when o.due_at > now() + interval '2 days'
+                      then now() else o.due_at end,
+        free_at = case when o.free_at > now() + interval '10 minutes'
+                       then now() else o.free_at end
+    where o.due_at > now() + interval '2 days'
+          or o.free_at > now() + interval '10 minutes';
+$$;
+
+comment on function usher.health_mend() is
+    'Has what a clock that was ahead put off asked now: nothing is planned two '
+    'days ahead, and nobody has a host for more than five minutes';
+
+
 create function usher.health_collect(size integer default 1000)
 returns jsonb
 language plpgsql security definer
@@ -269,6 +305,10 @@ begin
     if s.began_at < now() - interval '1 hour' or s.began_at > now() then
         s.began_at := now();
         s.after := 0;
+        s.cleaned_at := least(s.cleaned_at, now());
+        s.answered_at := least(s.answered_at, now());
+
+        perform usher.health_mend();
     end if;
 
     select array_agg(l.id order by l.id) into links
@@ -291,7 +331,8 @@ begin
     end if;
 
     update usher.health_state u
-    set after = s.after, began_at = s.began_at, cleaned_at = s.cleaned_at;
+    set after = s.after, began_at = s.began_at, cleaned_at = s.cleaned_at,
+        answered_at = s.answered_at;
 
     return jsonb_build_object('links', coalesce(cardinality(links), 0),
         'taken', coalesce(taken, 0),
@@ -401,6 +442,30 @@ comment on function usher.health_counts(usher.health, integer) is
     'last, and not where it may be our network that is away';
 
 
+create function usher.health_told(h usher.health, news text)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    insert into usher.notification (org_id, what, payload)
+    select l.org_id, 'link.' || news,
+           jsonb_build_object('url', h.url, 'links', count(*),
+               'some', to_jsonb((array_agg(l.host || '/' || l.slug
+                                           order by l.host, l.slug))[1:10]))
+    from usher.link l
+    where l.disabled_at is null and l.dead <> 'ignore'
+          and l.id in (select t.link_id from usher.health_target t
+                       where t.digest = h.digest)
+    group by l.org_id
+    order by l.org_id;
+end
+$$;
+
+comment on function usher.health_told(usher.health, text) is
+    'Tells the orgs whose links lead there that it is dead, or alive again';
+
+
 create function usher.health_seen(digest text, status integer, error text)
 returns text
 language plpgsql security definer
@@ -463,8 +528,10 @@ begin
         update usher.health_state s set answered_at = now();
     end if;
 
-    -- Urgent, but no revocation of a key waits for thousands of links.
     if news is not null then
+        perform usher.health_told(h, news);
+
+        -- Urgent, but no revocation of a key waits for thousands of links.
         select array_agg(distinct usher.link_id(l.host, l.slug)) into links
         from usher.health_target t
         join usher.link l on l.id = t.link_id
@@ -479,5 +546,5 @@ end
 $$;
 
 comment on function usher.health_seen(text, integer, text) is
-    'Takes what was found of a URL, and tells the edges if that changes where '
-    'links lead; returns dead or alive if it has become so';
+    'Takes what was found of a URL, and tells the edges, and whose links lead '
+    'there, if that changes; returns dead or alive if it has become so';

@@ -120,6 +120,21 @@ hours($t, 1.1);
 collect($t) for 1 .. 2;
 unlike(urls(), qr/two.example/, 'nor kept');
 
+# a clock that was ahead
+
+hours($t, 48);
+seen($t, 'https://three.example/a/', 404);
+hours($t, -24 * 365);
+is(due(), '', 'what was put down ahead of the clock');
+collect($t);
+like(due(), qr{three.example/a/}, 'holds nothing back');
+is($t->sql("select count(*) from usher.health
+            where greatest(next_at, checked_at, failed_at, alive_at)
+                  > now() + interval '1 minute'"), 0, 'nor keeps it from counting');
+is($t->sql('select count(*) from usher.health_state
+            where greatest(began_at, cleaned_at, answered_at) > now()'), 0,
+   'nor an outage from being one');
+
 # at once
 
 $t->sql('update usher.health_host set due_at = \'infinity\'');

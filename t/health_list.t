@@ -64,6 +64,30 @@ is($t->ctl("link health $a slug=failing state=failing")->[0]{error}, 'tls',
 $t->ctl("link disable $a slug=dead");
 is(rows($a, 'slug=dead'), '', 'a link that is disabled has none');
 
+# who is told: once, when it dies and when it lives
+
+sub told { join ', ', map { join ' ', map { $_ // '-' } @$_ } $t->rows(
+    "select o.name, n.what, n.payload->>'links', n.payload->'some'->>0
+     from usher.notification n join usher.org o on o.id = n.org_id
+     where n.payload->>'url' = ? order by n.id", $_[0]) }
+
+my $theirs = 'https://dead.beta.test/';
+
+is(told($theirs), 'acme link.dead 1 go.acme.example/many, '
+   . 'beta link.dead 1 go.beta.example/dead', 'whose links led to the dead');
+dies($t, $theirs);
+seen($t, $theirs, 200) for 1 .. 2;
+is(told($theirs) =~ s/.*dead, //r, 'acme link.alive 1 go.acme.example/many, '
+   . 'beta link.alive 1 go.beta.example/dead', 'and that it lives, once');
+is(told('https://dead.acme.test/'), 'acme link.dead 2 go.acme.example/dead',
+   'how many of them');
+is(told('https://failing.acme.test/'), '', 'not before');
+$t->ctl("link update $a slug=many dead=ignore");
+dies($t, $theirs);
+is(told($theirs) =~ s/.*alive \S+ \S+, //r,
+   'beta link.dead 1 go.beta.example/dead', 'nor who ignores it');
+$t->ctl("link update $a slug=many dead=list");
+
 # whose they are
 
 is(scalar @{ ask($t, 'of-acme', 'link_health', org => 'acme', state => 'all') },
