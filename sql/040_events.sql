@@ -266,7 +266,7 @@ create table usher.partition_gone (
 
 comment on table usher.partition_gone is
     'What retention took, so that the journal still adds up: days that were '
-    'dropped, and parts without event';
+    'dropped, parts without event, and keys of conversions';
 comment on column usher.partition_gone.table_name is 'Table';
 comment on column usher.partition_gone.day is 'Day, UTC';
 comment on column usher.partition_gone.rows is 'Rows that went with it';

@@ -82,20 +82,39 @@ comment on index usher.conversion_event_transaction is
 comment on index usher.conversion_event_time is 'By time';
 
 
+-- A key is of use while the same may be sent again: networks repeat for days
+-- what they were not answered.  After usher.repeat_time() keep removes it; what
+-- comes again later still is another row, and known all the same by the history
+-- of its conversion, which stays.
+
+create function usher.repeat_time()
+returns interval
+language sql immutable parallel safe
+return interval '100 days';
+
+comment on function usher.repeat_time() is
+    'How long after it was said the same is no second row';
+
+
 create table usher.conversion_key (
+    received_at     timestamptz not null default now(),
     postback_id     bigint not null,
     transaction_id  text not null,
     digest          bytea not null,
     primary key (postback_id, transaction_id, digest)
 );
 
+create index conversion_key_old on usher.conversion_key (received_at);
+
 comment on table usher.conversion_key is
     'What was said already: unpartitioned, so unique over all days';
+comment on column usher.conversion_key.received_at is 'When it was stored';
 comment on column usher.conversion_key.postback_id is
     'The postback it came to';
 comment on column usher.conversion_key.transaction_id is
     'What the network calls the transaction';
 comment on column usher.conversion_key.digest is 'What was said of it';
+comment on index usher.conversion_key_old is 'What no repeat can come of';
 
 
 -- Networks reverse for months, and a quarrel about money is looked up in what

@@ -211,6 +211,7 @@ declare
     expired  bigint;
     ahead    bigint;
     clicks   bigint;
+    keys     bigint;
 begin
     -- Of marks older than an hour one a minute is kept, of those older than
     -- a week none but each slot's newest.  What lies between two of them, a
@@ -251,12 +252,27 @@ begin
     where k.clicked_at < moment - interval '400 days';
     get diagnostics clicks = row_count;
 
+    -- A share at a time; what went is noted, so that the journal adds up.
+    with gone as (
+        delete from usher.conversion_key k
+        where k.ctid in (select c.ctid from usher.conversion_key c
+                         where c.received_at < moment - usher.repeat_time()
+                         limit 100000)
+        returning (k.received_at at time zone 'UTC')::date as day
+    ), noted as (
+        insert into usher.partition_gone as g (table_name, day, rows)
+        select 'conversion_key', d.day, count(*) from gone d group by d.day
+        on conflict on constraint partition_gone_pkey do update
+            set rows = g.rows + excluded.rows, at = excluded.at
+    )
+    select count(*) into keys from gone;
+
     return jsonb_build_object('marks', thinned, 'leases', expired,
-                              'todo', ahead, 'clicks', clicks);
+                              'todo', ahead, 'clicks', clicks, 'keys', keys);
 end
 $$;
 
 comment on function usher.keep_prune() is
     'Thins journal marks, removes leases long run out, gives back those '
     'that a clock left ahead, has done what one put off, and forgets clicks '
-    'of customers past every window';
+    'of customers past every window and keys past every repeat';

@@ -113,7 +113,8 @@ begin
                (select count(*) from usher.conversion_event) as conversion,
                (select count(*) from usher.part) as part,
                (select coalesce(sum(p.rows), 0)::bigint
-                from usher.partition_gone p) as dropped,
+                from usher.partition_gone p
+                where p.table_name <> 'conversion_key') as dropped,
                (select coalesce(sum(p.rows), 0)::bigint
                 from usher.partition_gone p
                 where p.table_name = 'request') as dropped_requests,
@@ -144,11 +145,17 @@ begin
         group by c.click_id
         having count(*) > 1
         union all
-        select v.transaction_id, true, count(*)
-        from usher.conversion_event v
-        where v.received_at >= coalesce(since, '-infinity')
+        -- Long after, what comes again is a row again: its key is gone.
+        select v.transaction_id, true, count(*) + 1
+        from (select e.postback_id, e.transaction_id, e.digest,
+                     e.received_at - lag(e.received_at)
+                         over (partition by e.postback_id, e.transaction_id,
+                                            e.digest
+                               order by e.received_at) as later
+              from usher.conversion_event e
+              where e.received_at >= coalesce(since, '-infinity')) v
+        where v.later < usher.repeat_time()
         group by v.postback_id, v.transaction_id, v.digest
-        having count(*) > 1
     ), sums as (
         select coalesce(sum(u.requests), 0)::bigint as requests
         from (select d.requests from usher.usage_delta d
@@ -185,9 +192,11 @@ begin
                from usher.partition_gone p where p.table_name = 'hook'),
         'conversion_difference',
             (select count(*) from usher.conversion_key) - t.conversion
-            - (select coalesce(sum(p.rows), 0)::bigint
+            + (select coalesce(sum(case p.table_name
+                                       when 'conversion_key' then p.rows
+                                       else -p.rows end), 0)::bigint
                from usher.partition_gone p
-               where p.table_name = 'conversion_event'),
+               where p.table_name in ('conversion_key', 'conversion_event')),
         'gaps', (select coalesce(sum(s.gaps), 0) from slots s),
         'gap_bytes', (select coalesce(sum(g.to_position - g.from_position), 0)
                       from usher.journal_gap g) - d.gap_bytes,

@@ -39,7 +39,7 @@ is($t->sql('select count(*) from usher.todo'), 0, 'nothing is left to do');
 
 # without NOTIFY it is found as well
 
-$t->sql("insert into usher.conversion_key values (9, 'd', '\\x0d')");
+$t->sql("insert into usher.conversion_key values (now(), 9, 'd', '\\x0d')");
 $t->sql('set session_replication_role = replica');
 $t->sql("insert into usher.conversion_event select now(), now(), 9, 1, 'pixel',
          1, '', 'd', '', '', '', '', '', '', '\\x0d', '', '', null, '', 0");

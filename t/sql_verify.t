@@ -85,7 +85,7 @@ my $said = "insert into usher.conversion_event
             select now(), '2026-01-01', 1, 1, 'postback', 1, '', 't1', '', '',
                    '', '', '', '', '\\x00', 'edge1', '', null, '', 0";
 
-finds("insert into usher.conversion_key values (1, 't1', '\\x00')",
+finds("insert into usher.conversion_key values (now(), 1, 't1', '\\x00')",
       qr/keys of conversions differ from rows by 1/, 'one without its row');
 finds("$said; $said; update usher.journal set lines = 12",
       qr/^1 rows are there again/, 'one that is there twice');

@@ -99,7 +99,7 @@ sub hear ($t, $postback, $transaction, %col) {
     $t->sql(q{
         with k as (
             insert into usher.conversion_key
-            select p.id, ?, decode(?, 'hex')
+            select now(), p.id, ?, decode(?, 'hex')
             from usher.postback p where p.name = ?
             on conflict do nothing
             returning *)
