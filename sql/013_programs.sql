@@ -58,7 +58,7 @@ as $$
                      and (select bool_and(coalesce(
                               e.key = any (array['click_id', 'transaction_id',
                                   'amount', 'sale_amount', 'currency',
-                                  'status'])
+                                  'status', 'status_time', 'event_id'])
                               and e.value ~ '^[A-Za-z0-9_.-]{1,64}$', false))
                           from jsonb_each_text(map) e) end
 $$;
@@ -157,8 +157,9 @@ comment on column usher.network_preset.source is
     'Where alphabet and length of the sub-id were read, or unverified';
 comment on column usher.network_preset.parameters is
     'Which parameter of a postback, or of a report, holds what: click_id, '
-    'transaction_id, amount (earned), sale_amount, currency, status; of a '
-    'list the first';
+    'transaction_id, amount (earned), sale_amount, currency, status, '
+    'status_time (when that became so, not when the sale was), event_id (of '
+    'the message); of a list the first';
 comment on column usher.network_preset.macro is
     'How it writes a macro, the name being %; null: its postbacks have a form '
     'of their own, or there are none';
@@ -282,7 +283,8 @@ values
      '220365867-Using-HopLinks',
      '{"click_id": "trackingCodes", "transaction_id": "receipt",
        "amount": "totalAccountAmount", "sale_amount": "totalOrderAmount",
-       "currency": "currency", "status": "transactionType"}',
+       "currency": "currency", "status": "transactionType",
+       "status_time": "transactionTime"}',
      null, null,
      '{"sale": "approved", "bill": "approved", "rfnd": "reversed",
        "cgbk": "reversed", "insf": "rejected"}',

@@ -21,7 +21,8 @@ as $$
            and coalesce((select bool_and(
                    e.key = any (array['click_id', 'transaction_id', 'status',
                                       'amount', 'sale_amount', 'currency',
-                                      'customer', 'coupon'])
+                                      'customer', 'coupon', 'status_time',
+                                      'event_id'])
                    and coalesce(e.value ~ '^[A-Za-z0-9_.-]{1,64}$', true))
                from jsonb_each_text(map) e), true)
 $$;
@@ -181,7 +182,9 @@ create view usher.postback_setup as
     select p.id, p.org_id, p.network_id, p.program_id, s.name as preset,
            jsonb_strip_nulls(
                case when p.network_id is null
-                    then '{"customer": "customer", "coupon": "coupon"}'::jsonb
+                    then '{"customer": "customer", "coupon": "coupon",
+                           "status_time": "status_time",
+                           "event_id": "event_id"}'::jsonb
                     else '{}' end || s.parameters || p.parameters)
            as parameters,
            s.statuses || p.statuses as statuses, s.currency, s.macro
@@ -191,7 +194,7 @@ create view usher.postback_setup as
 
 comment on view usher.postback_setup is
     'What holds for a postback: what it says itself, else its preset; a shop '
-    'of ours has generic, with customer and coupon';
+    'of ours has generic, with customer, coupon, status_time and event_id';
 comment on column usher.postback_setup.id is 'The postback';
 comment on column usher.postback_setup.org_id is 'Whose conversions it tells';
 comment on column usher.postback_setup.network_id is 'The network, or null';

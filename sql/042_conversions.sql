@@ -8,7 +8,9 @@
 -- The same word of the same transaction is one event, however often and
 -- wherever it is sent: networks repeat a postback until it is answered.  An
 -- approval after a pending differs in its status, and so in its digest: that
--- is another event.
+-- is another event.  Who says the same again and means it anew (approved,
+-- reversed, approved) says when it became so, or gives each message an id:
+-- both are in the digest.  Of who does neither usher.react_again() has to think.
 
 create table usher.conversion_event (
     received_at     timestamptz not null default now(),
@@ -25,6 +27,8 @@ create table usher.conversion_event (
     currency        text not null,
     customer        text not null,
     coupon          text not null,
+    status_time     text not null,
+    event_id        text not null,
     digest          bytea not null,
     node            text not null,
     request_id      text not null,
@@ -67,8 +71,12 @@ comment on column usher.conversion_event.customer is
     'What the shop calls the customer; empty: not said';
 comment on column usher.conversion_event.coupon is
     'Code of a coupon; empty: none';
+comment on column usher.conversion_event.status_time is
+    'When the state became so, as it was written; empty: not said';
+comment on column usher.conversion_event.event_id is
+    'What the network calls this message; empty: nothing';
 comment on column usher.conversion_event.digest is
-    'SHA-256 of transaction_id to coupon, click_id and origin';
+    'SHA-256 of transaction_id to event_id, click_id and origin';
 comment on column usher.conversion_event.node is 'usher_node';
 comment on column usher.conversion_event.request_id is
     'Unique id of the request';

@@ -101,6 +101,53 @@ comment on trigger conversion_event_inserted on usher.conversion_event is
     'An item for each new event';
 
 
+-- Mostly the same is said again because the answer was lost; then nothing else
+-- was said.  A second later, for what was said first may be in this batch.
+
+create function usher.conversion_again(postback_id bigint,
+    transaction_id text, digest bytea, event_time timestamptz)
+returns boolean
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if not exists (
+           select
+           from usher.conversion_key k
+           where k.postback_id = conversion_again.postback_id
+                 and k.transaction_id = conversion_again.transaction_id
+                 and k.digest <> conversion_again.digest)
+       and not exists (
+           select
+           from usher.postback p
+           join usher.conversion c
+                on c.scope = usher.conversion_scope(p.network_id,
+                                                    p.program_id)
+                   and c.transaction_id = conversion_again.transaction_id
+           join usher.conversion_change h on h.conversion_id = c.id
+           where p.id = conversion_again.postback_id
+                 and split_part(h.key, ':', 3)
+                     <> encode(conversion_again.digest, 'hex'))
+    then
+        return false;
+    end if;
+
+    insert into usher.todo (handler, reference, next_at)
+    values ('again', jsonb_build_object('postback_id', postback_id,
+                'transaction_id', transaction_id,
+                'digest', encode(digest, 'hex'), 'at', event_time),
+            clock_timestamp() + interval '1 second');
+
+    return true;
+end
+$$;
+
+comment on function usher.conversion_again(bigint, text, bytea,
+    timestamptz) is
+    'Puts an item for what is no new event, if anything else was said of its '
+    'transaction: whether it did';
+
+
 -- What people are to be told of.
 
 create table usher.notification (

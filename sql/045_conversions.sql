@@ -17,6 +17,17 @@
 -- A pixel is sent by a browser: it may say which click it was, but no state
 -- and no amount of its is believed once a server, a file or a hook has told.
 
+create function usher.conversion_scope(network_id bigint,
+    program_id bigint)
+returns text
+language sql immutable parallel safe
+return case when network_id is null then 'program/' || program_id::text
+            else 'network/' || network_id::text end;
+
+comment on function usher.conversion_scope(bigint, bigint) is
+    'Within what a transaction has one name: a network, or a program';
+
+
 create type usher.amount_told as (
     at        timestamptz,
     minor     bigint,

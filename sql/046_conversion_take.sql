@@ -23,7 +23,9 @@ create type usher.conversion_said as (
     click_reason    smallint,
     click_id        text,
     customer        text,
-    coupon          text
+    coupon          text,
+    status_time     text,
+    event_id        text
 );
 
 comment on type usher.conversion_said is
@@ -577,15 +579,31 @@ comment on function usher.conversion_shared(text) is
     'while there is one';
 
 
+create function usher.said_json(s usher.conversion_said)
+returns jsonb
+language sql stable
+as $$
+    select coalesce(jsonb_object_agg(e.key, e.value), '{}')
+    from jsonb_each(jsonb_strip_nulls(jsonb_build_object(
+             'status', s.status, 'amount', s.amount,
+             'sale_amount', s.sale_amount, 'currency', s.currency,
+             'click_id', s.click_id, 'customer', s.customer,
+             'coupon', s.coupon, 'status_time', s.status_time,
+             'event_id', s.event_id))) e
+    where e.value <> '""'
+$$;
+
+comment on function usher.said_json(usher.conversion_said) is
+    'What was told, as the history has it';
+
+
 create function usher.conversion_take(s usher.conversion_said)
 returns text
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    whose  text := case when s.network_id is null
-                        then 'program/' || s.program_id
-                        else 'network/' || s.network_id end;
+    whose  text := usher.conversion_scope(s.network_id, s.program_id);
     fresh  boolean;
     c      usher.conversion;
 begin
@@ -631,14 +649,7 @@ begin
     end if;
 
     return usher.conversion_put(c, usher.conversion_hear(c, s), s.key,
-        s.origin, s.at,
-        (select coalesce(jsonb_object_agg(e.key, e.value), '{}')
-         from jsonb_each(jsonb_build_object(
-                  'status', s.status, 'amount', s.amount,
-                  'sale_amount', s.sale_amount, 'currency', s.currency,
-                  'click_id', s.click_id, 'customer', s.customer,
-                  'coupon', s.coupon)) e
-         where e.value <> '""'), fresh);
+        s.origin, s.at, usher.said_json(s), fresh);
 end
 $$;
 
@@ -685,6 +696,78 @@ comment on function usher.customer_clicked(text, text, text) is
 
 -- The handlers of duty react.
 
+create function usher.status_moment(value text)
+returns timestamptz
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+set timezone = 'UTC'
+as $$
+begin
+    if value ~ '^[0-9]{10}([0-9]{3})?$' then
+        return to_timestamp(rpad(value, 13, '0')::numeric / 1000);
+    end if;
+
+    -- A + that was not escaped is a blank.
+    if value ~ ('^[0-9]{4}-[0-9]{2}-[0-9]{2}([ T][0-9]{2}:[0-9]{2}'
+                '(:[0-9]{2}(\.[0-9]{1,9})?)?(Z|[ +-][0-9]{2}:?[0-9]{2})?)?$')
+    then
+        return regexp_replace(value, ' ([0-9]{2}:?[0-9]{2})$',
+                              case when value ~ ':.* '
+                                   then '+\1' else ' \1' end)::timestamptz;
+    end if;
+
+    return null;
+
+exception
+    when data_exception then
+        return null;
+end
+$$;
+
+comment on function usher.status_moment(text) is
+    'The moment that a network writes: seconds or milliseconds since 1970, or '
+    'like 2026-11-28 12:34:56, in UTC, or with its offset; null: none';
+
+
+create function usher.event_said(e usher.conversion_event)
+returns usher.conversion_said
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    p  usher.postback_setup;
+begin
+    select u.* into p from usher.postback_setup u where u.id = e.postback_id;
+
+    if p.org_id is distinct from e.org_id then
+        raise exception 'there is no postback % of org %', e.postback_id,
+            e.org_id;
+    end if;
+
+    -- An edge whose clock is ahead would have the last word until then; its
+    -- clicks are as much ahead.  Nor has a network's clock; and nobody tells
+    -- for a month, so that books of months past stay as they are.
+    return row(
+        'event:' || e.postback_id || ':' || encode(e.digest, 'hex'),
+        e.origin,
+        greatest(least(coalesce(usher.status_moment(e.status_time),
+                                e.event_time),
+                       e.received_at + interval '5 minutes'),
+                 least(e.event_time, e.received_at) - interval '31 days'),
+        e.org_id, p.network_id, p.program_id,
+        e.transaction_id, e.event_time, e.status,
+        p.statuses->>lower(e.status collate "C"),
+        e.amount, e.sale_amount, e.currency, p.currency,
+        nullif(e.click_status, 0), e.click_id, e.customer, e.coupon,
+        e.status_time, e.event_id
+        )::usher.conversion_said;
+end
+$$;
+
+comment on function usher.event_said(usher.conversion_event) is
+    'What an event tells';
+
+
 create function usher.react_conversion(reference jsonb)
 returns void
 language plpgsql
@@ -692,7 +775,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
     e  usher.conversion_event;
-    p  usher.postback_setup;
+    s  usher.conversion_said;
 begin
     select v.* into e
     from usher.conversion_event v
@@ -705,29 +788,138 @@ begin
         raise exception 'the event is not there any more';
     end if;
 
-    select u.* into p from usher.postback_setup u where u.id = e.postback_id;
+    s := usher.event_said(e);
 
-    if p.org_id is distinct from e.org_id then
-        raise exception 'there is no postback % of org %', e.postback_id,
-            e.org_id;
+    if not usher.conversion_retold(s, e.event_time) then
+        perform usher.conversion_take(s);
     end if;
-
-    -- An edge whose clock is ahead would have the last word until then; its
-    -- clicks are as much ahead.
-    perform usher.conversion_take(row(
-        'event:' || e.postback_id || ':' || encode(e.digest, 'hex'),
-        e.origin, least(e.event_time, e.received_at + interval '5 minutes'),
-        e.org_id, p.network_id, p.program_id,
-        e.transaction_id, e.event_time, e.status,
-        p.statuses->>lower(e.status collate "C"),
-        e.amount, e.sale_amount, e.currency, p.currency,
-        nullif(e.click_status, 0), e.click_id, e.customer, e.coupon
-        )::usher.conversion_said);
 end
 $$;
 
 comment on function usher.react_conversion(jsonb) is
     'Handler: what was said of a conversion';
+
+
+-- Words that were told before are told again: because the answer was lost, by
+-- hand, from a log; or since it is so again, and the network says neither when
+-- nor which message it is.  Nobody can tell these apart, so what was told in
+-- between stays true, however often and however late; but where it would be
+-- another now, the conversion has a problem, until something new is told.
+-- conversion_import has the last word.
+
+create function usher.conversion_retold(s usher.conversion_said,
+    told_at timestamptz)
+returns boolean
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    whose   text := usher.conversion_scope(s.network_id, s.program_id);
+    digest  text := split_part(s.key, ':', 3);
+    c       usher.conversion;
+    n       usher.conversion;
+begin
+    if not exists (select
+                   from usher.conversion u
+                   join usher.conversion_change h on h.conversion_id = u.id
+                   where u.scope = whose
+                         and u.transaction_id = s.transaction_id
+                         and split_part(h.key, ':', 3) = digest)
+    then
+        return false;
+    end if;
+
+    -- Who has a time or an id would have sent another; a browser is not
+    -- believed; and no network takes back a decision by a pending.
+    if s.status_time <> '' or s.event_id <> '' or s.origin = 'pixel'
+       or coalesce(s.state, 'pending') = 'pending'
+    then
+        return true;
+    end if;
+
+    perform usher.conversion_shared(whose);
+
+    select u.* into c
+    from usher.conversion u
+    where u.scope = whose and u.transaction_id = s.transaction_id
+    for update;
+
+    s.at := least(told_at, clock_timestamp() + interval '5 minutes');
+    s.key := 'again:' || split_part(s.key, ':', 2) || ':' || digest || ':'
+             || extract(epoch from told_at);
+    n := usher.conversion_amounts(usher.conversion_state(c, s), s);
+
+    if (n.state, n.amount, n.sale_amount, n.currency)
+       is not distinct from (c.state, c.amount, c.sale_amount, c.currency)
+       or exists (select from usher.conversion_change h where h.key = s.key)
+    then
+        return true;
+    end if;
+
+    n := c;
+    n.state_problem := left(format('status="%s" was told before, and again '
+        'after something else: a report says which holds', s.status), 200);
+    n.state_problem_at := s.at;
+
+    perform usher.conversion_put(c, n, s.key, s.origin, s.at,
+                                 usher.said_json(s), false);
+    return true;
+end
+$$;
+
+comment on function usher.conversion_retold(usher.conversion_said,
+    timestamptz) is
+    'Whether these words were told of the transaction before; a problem, if '
+    'they would change what was told since';
+
+
+create function usher.react_again(reference jsonb)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    p  usher.postback_setup;
+    h  usher.conversion_change;
+    s  usher.conversion_said;
+begin
+    select u.* into p
+    from usher.postback_setup u
+    where u.id = (reference->>'postback_id')::bigint;
+
+    -- If its event was not taken there is nothing to hold it against.
+    select x.* into h
+    from usher.conversion c
+    join usher.conversion_change x on x.conversion_id = c.id
+    where c.scope = usher.conversion_scope(p.network_id, p.program_id)
+          and c.transaction_id = reference->>'transaction_id'
+          and split_part(x.key, ':', 3) = reference->>'digest'
+    order by x.id
+    limit 1;
+
+    if h.id is null then
+        return;
+    end if;
+
+    s := jsonb_populate_record(null::usher.conversion_said, '{"status": "",
+            "amount": "", "sale_amount": "", "currency": "", "click_id": "",
+            "customer": "", "coupon": "", "status_time": "", "event_id": ""}'
+            || h.said);
+    s.key := 'event:' || p.id || ':' || (reference->>'digest');
+    s.origin := h.origin;
+    s.org_id := p.org_id;
+    s.network_id := p.network_id;
+    s.program_id := p.program_id;
+    s.transaction_id := reference->>'transaction_id';
+    s.state := p.statuses->>lower(s.status collate "C");
+    s.default_currency := p.currency;
+
+    perform usher.conversion_retold(s, (reference->>'at')::timestamptz);
+end
+$$;
+
+comment on function usher.react_again(jsonb) is
+    'Handler: what was said of a conversion is said again';
 
 
 create function usher.react_binding(reference jsonb)

@@ -48,6 +48,7 @@ grant execute on function
     usher.keep_clicks(),
     usher.keep_due(),
     usher.keep_prune(),
+    usher.conversion_again(bigint, text, bytea, timestamptz),
     usher.react(integer),
     usher.react_state(),
     usher.health_collect(integer),

@@ -375,6 +375,8 @@ begin
             on conflict do nothing;
 
             if not found then
+                perform usher.conversion_again(c.postback_id,
+                    c.transaction_id, c.digest, c.event_time);
                 return false;
             end if;
 

@@ -282,6 +282,8 @@ begin
     l.customer := left(coalesce(cell->>'customer', ''), 128);
     l.coupon := left(coalesce(cell->>'coupon', ''), 64);
     l.click_id := lower(coalesce(cell->>'click_id', '') collate "C");
+    l.status_time := '';
+    l.event_id := '';
 
     if l.transaction_id is null or char_length(l.transaction_id) > 128 then
         perform usher.csv_fail(line, 'transaction_id', l.transaction_id,

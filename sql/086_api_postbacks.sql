@@ -43,10 +43,11 @@ set search_path = pg_catalog, pg_temp
 as $$
     select usher.pairs('parameters', list,
         '^(click_id|transaction_id|status|amount|sale_amount|currency'
-        '|customer|coupon)=([A-Za-z0-9_.-]{1,64})?$',
+        '|customer|coupon|status_time|event_id)=([A-Za-z0-9_.-]{1,64})?$',
         'Write "click_id=aff_sub transaction_id=tid": what is held by which '
         'parameter. There are click_id, transaction_id, status, amount, '
-        'sale_amount, currency, customer, coupon; nothing behind the = says '
+        'sale_amount, currency, customer, coupon, status_time (when the state '
+        'became so) and event_id (of the message); nothing behind the = says '
         'that none holds it.')
 $$;
 
@@ -179,7 +180,7 @@ as $$
           cross join jsonb_each_text(s.parameters) e
           join unnest(array['click_id', 'transaction_id', 'amount',
                             'sale_amount', 'currency', 'status',
-                            'customer', 'coupon'])
+                            'customer', 'coupon', 'status_time', 'event_id'])
                with ordinality f (name, n) on f.name = e.key
           where s.id = p.id and p.form = 'query') m
 $$;

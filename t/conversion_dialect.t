@@ -43,15 +43,16 @@ sub ins {
 
 my $iv = '00112233445566778899aabbccddeeff';
 my $sale = '{"receipt":"CWOGBLFN","transactionType":"SALE",'
-    . '"totalOrderAmount":19.90,"totalAccountAmount":13.70,"currency":"USD",'
+    . '"transactionTime":"2026-09-05T13:47:51-06:00","totalOrderAmount":19.90,"totalAccountAmount":13.70,"currency":"USD",'
     . qq("trackingCodes":["\U$id\E"],"version":6.0,"vendor":"x",)
     . '"customer":{"billing":{"fullName":"J\u00fcrgen","email":"j@x.example"}},'
     . '"lineItems":[{"itemNo":"1","productTitle":"a \"b\""}]}';
 
 is(ins(encrypted($sale, 'INS KEY', $iv)), '200 OK', 'a notification');
 is_deeply(event($t, 'click_status, click_id, status, amount, sale_amount, '
-                . 'currency, customer, query', 'CWOGBLFN'),
-          [ 0, $id, 'SALE', '13.70', '19.90', 'USD', '', '' ],
+                . 'currency, customer, query, status_time', 'CWOGBLFN'),
+          [ 0, $id, 'SALE', '13.70', '19.90', 'USD', '', '',
+            '2026-09-05T13:47:51-06:00' ],
           'a row, without whose it was; the click though in capitals');
 is(ins(encrypted("$sale\0\0\n", 'INS KEY', $iv), 'text/plain'), '200 OK',
    'of another type, with what may be behind it');

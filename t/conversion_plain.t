@@ -43,7 +43,24 @@ is(said($t->get("$net&click_id=$id&transaction_id=t1&status=refund")),
    '200 OK', 'and a refund');
 is(join(' ', map { $_->[0] } events($t, 'status', 't1', 2)), 'Sale refund',
    'two rows: once each');
-is($t->sql('select count(*) from usher.conversion_key'), 2, 'and two keys');
+is($t->sql("select count(*) from usher.conversion_key
+            where transaction_id = 't1'"), 2, 'and two keys');
+
+# the same words, of another time or another message
+
+$t->ctl('postback', 'update', 'org=acme', 'postback=net',
+        'parameters=status_time=when event_id=msg');
+$t->wait_for(sub { $t->redis_cli('get', "usher:d:postback:$token") =~ /"when"/ },
+             'a time and an id have parameters');
+$t->wait_for(sub {
+    $t->get("$net&transaction_id=probe&msg=1");
+    $t->sql("select max(event_id) from usher.conversion_event
+             where transaction_id = 'probe'") }, 'which the edge knows');
+is(said($t->get("$net&transaction_id=t2&status=ok&$_")), '200 OK', "... $_")
+    for qw(msg=1 msg=2 msg=1 when=2026-01-02 when=2026-01-03%2B01 msg=1&when=3);
+is(join(', ', sort map { join ' ', @$_ } events($t, 'status_time, event_id',
+                                                't2', 5)),
+   ' 1,  2, 2026-01-02 , 2026-01-03+01 , 3 1', 'each is a row, and the same none');
 
 # conditions are for pages
 

@@ -65,8 +65,9 @@ my $shop = add('shop program=shop pixel=true '
                . 'endpoint=https://x.example/p/{postback}.gif');
 
 like($shop->{url}, qr{^https://x\.example/p/[a-z2-7]{26}\.gif
-     \?click_id=\{click_id\}&.*&customer=\{customer\}&coupon=\{coupon\}$}x,
-     'a token in the path; of ours a customer and a coupon');
+     \?click_id=\{click_id\}&.*&customer=\{customer\}&coupon=\{coupon\}
+     &status_time=\{status_time\}&event_id=\{event_id\}$}x,
+     'a token in the path; of ours a customer, a coupon, a time and an id');
 is($shop->{secret}, undef, 'a pixel has no secret');
 
 my $ins = add('ins network=clickbank key=sign');
@@ -89,6 +90,7 @@ is_deeply(record($awin), { id => 1, org_id => 1, form => 'query',
         currency => 'transactionCurrency' } }, 'a record');
 is(record($shop)->{pixel}, 1, 'of a pixel');
 is(record($shop)->{params}{coupon}, 'coupon', '... of ours');
+is(record($ins)->{params}{status_time}, 'transactionTime', 'of a preset');
 
 my $r = record($ins);
 

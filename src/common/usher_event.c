@@ -62,24 +62,26 @@ static unsigned char *usher_event_digits(unsigned char *dst, unsigned value,
 static const usher_event_kind_t  usher_event_table[] = {
 
     { 'r', '1', 1, 0, 0, "usher.request", USHER_REQUEST_COLUMNS,
-      NULL, NULL, USHER_REQUEST_NCOLUMNS },
+      NULL, NULL, NULL, USHER_REQUEST_NCOLUMNS },
 
     { 'c', '1', 0, 0, 0, "usher.click", USHER_CLICK_COLUMNS,
-      NULL, NULL, USHER_CLICK_NCOLUMNS },
+      NULL, NULL, NULL, USHER_CLICK_NCOLUMNS },
 
     { 'v', '1', 0, 1, 1, "usher.conversion_event", USHER_CONVERSION_COLUMNS,
       "usher.conversion_key", "postback_id, transaction_id, digest",
-      USHER_CONVERSION_NCOLUMNS },
+      "usher.conversion_again(t.postback_id, t.transaction_id, t.digest, "
+      "t.event_time)", USHER_CONVERSION_NCOLUMNS },
 
     { 'h', '1', 0, 1, 1, "usher.hook",
       "source, delivery_id, event_time, id, headers, body, parts, flags",
-      "usher.hook_key", "source, delivery_id", 8 },
+      "usher.hook_key", "source, delivery_id", NULL, 8 },
 
     /* a piece of a body; the event that closes it waits for both */
 
-    { 'p', '1', 0, 0, 0, "usher.part", "id, n, of, data", NULL, NULL, 4 },
+    { 'p', '1', 0, 0, 0, "usher.part", "id, n, of, data", NULL, NULL, NULL,
+      4 },
 
-    { 0, 0, 0, 0, 0, NULL, NULL, NULL, NULL, 0 }
+    { 0, 0, 0, 0, 0, NULL, NULL, NULL, NULL, NULL, 0 }
 };
 
 /* What follows the backslash: COPY's names of controls; 0: passes as it is. */

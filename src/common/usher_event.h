@@ -49,6 +49,7 @@ typedef struct {
     const char  *columns;      /* "event_time, key_id, ..." in line order */
     const char  *key_table;    /* unique kinds: "usher.hook_key", else NULL */
     const char  *key_columns;  /* unique kinds: "source, delivery_id" */
+    const char  *again;        /* called for a row t that was there; NULL */
     unsigned     ncolumns;
 } usher_event_kind_t;
 
@@ -97,16 +98,17 @@ const usher_event_kind_t *usher_event_kinds(void);
 
 /*
  * Conversion events, version 1, written and synced before the answer.  The
- * same of limits; transaction_id, status, amounts, currency, customer and
- * coupon are what was said, and nothing of it is believed here.  The digest is
- * SHA-256, 32 bytes: the same word of the same transaction is one event.
+ * same of limits; transaction_id to event_id are what was said, and nothing of
+ * it is believed here.  The digest is SHA-256, 32 bytes: the same word of the
+ * same transaction is one event, and SQL is told that it came again.
  */
 #define USHER_CONVERSION_TAG      "v1"
 #define USHER_CONVERSION_COLUMNS                                              \
     "event_time, postback_id, org_id, origin, click_status, click_id, "       \
     "transaction_id, status, amount, sale_amount, currency, customer, "       \
-    "coupon, digest, node, request_id, address, query, flags"
-#define USHER_CONVERSION_NCOLUMNS 19
+    "coupon, status_time, event_id, digest, node, request_id, address, "      \
+    "query, flags"
+#define USHER_CONVERSION_NCOLUMNS 21
 
 #define USHER_CONVERSION_ORIGIN_MAX       16   /* "postback", "pixel" */
 #define USHER_CONVERSION_CLICK_ID_MAX     64
@@ -116,6 +118,8 @@ const usher_event_kind_t *usher_event_kinds(void);
 #define USHER_CONVERSION_CURRENCY_MAX     16
 #define USHER_CONVERSION_CUSTOMER_MAX     128
 #define USHER_CONVERSION_COUPON_MAX       64
+#define USHER_CONVERSION_TIME_MAX         64   /* status_time */
+#define USHER_CONVERSION_EVENT_MAX        128  /* event_id */
 #define USHER_CONVERSION_DIGEST           32   /* bytes */
 #define USHER_CONVERSION_NODE_MAX         64
 #define USHER_CONVERSION_ID_MAX           64   /* request_id */

@@ -41,7 +41,9 @@ const char *const  usher_postback_names[USHER_POSTBACK_FIELDS] = {
     "sale_amount",
     "currency",
     "customer",
-    "coupon"
+    "coupon",
+    "status_time",
+    "event_id"
 };
 
 

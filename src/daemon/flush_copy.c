@@ -246,7 +246,8 @@ usherd_flush_prepare(usherd_flush_t *f, const usher_event_kind_t *kind)
 /*
  * Only those whose key is new become rows; of several in one batch the
  * first.  Keys go in sorted, so that two flushes cannot wait for each other
- * in a circle.
+ * in a circle.  What the kind has to be done for the others is called by the
+ * last SELECT, which sees the keys.
  */
 
 static int
@@ -265,12 +266,14 @@ usherd_flush_winners(usherd_flush_t *f, const usher_event_kind_t *kind)
              "w AS MATERIALIZED (SELECT DISTINCT ON (%s) t.* FROM t "
              "JOIN k USING (%s) ORDER BY %s, usherd_line), "
              "i AS (INSERT INTO %s (%s) SELECT %s FROM w) "
-             "SELECT t.usherd_slot, count(*) - count(w.usherd_line) FROM t "
+             "SELECT t.usherd_slot, count(*) - count(w.usherd_line), "
+             "count(CASE WHEN w.usherd_line IS NULL THEN %s END) FROM t "
              "LEFT JOIN w USING (usherd_line) GROUP BY 1",
              kind->kind, kind->version, kind->key_table, kind->key_columns,
              kind->key_columns, kind->key_columns, kind->key_columns,
              kind->key_columns, kind->key_columns, kind->key_columns,
-             kind->table, kind->columns, kind->columns);
+             kind->table, kind->columns, kind->columns,
+             kind->again ? kind->again : "NULL");
 
     rc = usherd_pg_query(f->pg, sql, 0, NULL, &res);
 

@@ -17,7 +17,8 @@
     (2 * (USHER_CONVERSION_CLICK_ID_MAX + USHER_CONVERSION_TRANSACTION_MAX    \
           + USHER_CONVERSION_STATUS_MAX + 2 * USHER_CONVERSION_AMOUNT_MAX     \
           + USHER_CONVERSION_CURRENCY_MAX + USHER_CONVERSION_CUSTOMER_MAX     \
-          + USHER_CONVERSION_COUPON_MAX + USHER_CONVERSION_NODE_MAX           \
+          + USHER_CONVERSION_COUPON_MAX + USHER_CONVERSION_TIME_MAX           \
+          + USHER_CONVERSION_EVENT_MAX + USHER_CONVERSION_NODE_MAX            \
           + USHER_CONVERSION_ID_MAX + USHER_CONVERSION_QUERY_MAX)             \
      + 512)
 
@@ -131,7 +132,7 @@ ngx_http_usher_conversion_line(ngx_http_request_t *r,
 }
 
 
-/* click_id, transaction_id, status, ..., coupon */
+/* click_id, transaction_id, status, ..., event_id */
 
 static u_char *
 ngx_http_usher_conversion_fields(u_char *p,
@@ -148,7 +149,9 @@ ngx_http_usher_conversion_fields(u_char *p,
         USHER_CONVERSION_AMOUNT_MAX,
         USHER_CONVERSION_CURRENCY_MAX,
         USHER_CONVERSION_CUSTOMER_MAX,
-        USHER_CONVERSION_COUPON_MAX
+        USHER_CONVERSION_COUPON_MAX,
+        USHER_CONVERSION_TIME_MAX,
+        USHER_CONVERSION_EVENT_MAX
     };
 
     for (i = 0; i < USHER_POSTBACK_FIELDS; i++) {

@@ -20,7 +20,7 @@ static void proofs(const unsigned char *text, size_t len);
 static void members(const unsigned char *text, size_t len);
 
 
-static const unsigned char  name[] = "abcdefg";
+static const unsigned char  name[] = "abcdefgh";
 
 static const usher_postback_text_t  one = { name, 1 };
 

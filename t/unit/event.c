@@ -199,7 +199,8 @@ check_kinds(void)
         ok(n == k->ncolumns && usher_event_kind(k->kind, k->version) == k,
            "kind %c%c has %u columns", k->kind, k->version, n);
         ok(!k->unique == (k->key_table == NULL)
-           && !k->unique == (k->key_columns == NULL),
+           && !k->unique == (k->key_columns == NULL)
+           && (k->unique || k->again == NULL),
            "and keys where it is unique");
     }
 

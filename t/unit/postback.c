@@ -358,12 +358,12 @@ check_digest(void)
     static const usher_postback_t  one = { {
         text_of("kclick"), text_of("t1"), text_of("approved"),
         text_of("12.30"), text_of("100"), text_of("EUR"), { NULL, 0 },
-        text_of("SAVE")
+        text_of("SAVE"), text_of("2026-11-28"), text_of("e7")
     }, 0 };
 
     static const unsigned char  want[] =
-        "\xee\xcf\x7e\x39\x8c\xd2\xb1\xc2\x16\xee\xac\x66\xda\xc4\x64\xf2"
-        "\xf2\xea\x77\x3d\xf8\xd8\xd3\x9c\x66\x4d\x5a\x3f\x9a\x29\xcf\x45";
+        "\x54\x76\x36\x53\xa9\x8b\x63\xa7\xc6\x68\x8e\x48\x1c\xfa\x7b\x0d"
+        "\x1b\x98\xed\x74\xda\x3d\xaa\x05\xf0\xbd\x58\x1d\xed\x2a\x37\xa2";
 
     usher_postback_t  two;
 

@@ -20,7 +20,8 @@ use POSIX qw(strftime);
 
 our @EXPORT = qw(click day hear react tell truth world);
 
-my @said = qw(status amount sale_amount currency customer coupon);
+my @said = qw(status amount sale_amount currency customer coupon status_time
+              event_id);
 my $n = 0;
 
 
@@ -78,6 +79,8 @@ sub click ($link, $time) {
 sub react ($t) {
     my $failed = 0;
 
+    $t->sql("update usher.todo set next_at = now() where handler = 'again'");
+
     while (1) {
         my ($row) = $t->rows('select taken, failed, why from usher.react(100)');
         return if !$row->[0];
@@ -96,7 +99,7 @@ sub hear ($t, $postback, $transaction, %col) {
                             @col{@said, 'click_id'});
     my $at = strftime '%Y-%m-%d %H:%M:%S+00', gmtime($col{at} // day(100));
 
-    $t->sql(q{
+    my $again = !$t->sql(q{
         with k as (
             insert into usher.conversion_key
             select now(), p.id, ?, decode(?, 'hex')
@@ -105,11 +108,17 @@ sub hear ($t, $postback, $transaction, %col) {
             returning *)
         insert into usher.conversion_event
         select now(), ?, p.id, p.org_id, ?, ?, ?, k.transaction_id,
-               ?, ?, ?, ?, ?, ?, k.digest, 'edge1', '', null, '', 0
-        from k join usher.postback p on p.id = k.postback_id },
+               ?, ?, ?, ?, ?, ?, ?, ?, k.digest, 'edge1', '', null, '', 0
+        from k join usher.postback p on p.id = k.postback_id
+        returning 1 },
         $transaction, $digest, $postback, $at, $pixel,
         $col{click_status} // ($col{click_id} eq '' ? 1 : 0),
         $col{click_id}, @col{@said});
+
+    $t->sql("select usher.conversion_again(p.id, ?, decode(?, 'hex'), ?)
+             from usher.postback p where p.name = ?", $transaction, $digest,
+            $at, $postback)
+        if $again;
 }
 
 

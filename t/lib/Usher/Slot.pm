@@ -106,7 +106,8 @@ sub conversion {
     my ($self, $transaction, %col) = @_;
 
     my @said = ($transaction, map { $col{$_} // '' }
-                qw(status amount sale_amount currency customer coupon));
+                qw(status amount sale_amount currency customer coupon
+                   status_time event_id));
     my ($click, $origin) = ($col{click_id} // '', $col{origin} // 'postback');
     my $digest = $col{digest}
         // Digest::SHA::sha256_hex(join "\t", @said, $click, $origin);
