@@ -33,6 +33,17 @@ is(said($t->post($bare, "usher_secret=$secret&transaction_id=s1",
    '403 no_secret', 'not in a body');
 is(said($t->get("$bare&usher%5fsecret=$secret&transaction_id=s1")), '200 OK',
    'as an escape');
+is(event($t, 'query', 's1')->[0], 'transaction_id=s1', '... which no row has');
+
+my $escaped = 'e';
+
+for my $name (qw(%75sher_secret usheR%5Fsecret usher_secre%74)) {
+    is(said($t->get("$bare&$name=$secret&transaction_id=" . ++$escaped)),
+       '200 OK', "as $name");
+    is(event($t, 'query', $escaped)->[0], "transaction_id=$escaped",
+       '... as little');
+}
+
 like($t->get("$bare&transaction_id=s1")->header('Content-Type'), qr/problem\+json/,
      'a refusal is a problem');
 like($t->get("$bare&transaction_id=s1")->json->{detail}, qr/usher_secret/,

@@ -226,6 +226,15 @@ ngx_http_usher_save(ngx_http_request_t *r, ngx_str_t *name, u_char *value,
 }
 
 
+ngx_uint_t
+ngx_http_usher_secret_argument(u_char *p, u_char *stop)
+{
+    static ngx_str_t  name = ngx_string(NGX_HTTP_USHER_SECRET_ARGUMENT);
+
+    return ngx_http_usher_argument(p, stop, &name) != NULL;
+}
+
+
 static ngx_uint_t
 ngx_http_usher_is_secret(ngx_str_t *name)
 {

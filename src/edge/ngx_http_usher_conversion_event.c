@@ -239,14 +239,20 @@ ngx_http_usher_conversion_query(ngx_http_request_t *r,
 }
 
 
-/* The secret has been overwritten by then, see ngx_http_usher_argument.c. */
+/*
+ * The secret has been overwritten by then, see ngx_http_usher_argument.c; but
+ * how long it is would be seen.
+ */
 
 static ngx_uint_t
 ngx_http_usher_conversion_hidden(ngx_http_usher_conversion_t *conversion,
     u_char *p, u_char *stop)
 {
     u_char  *value;
-    size_t   len;
+
+    if (ngx_http_usher_secret_argument(p, stop)) {
+        return 1;
+    }
 
     value = ngx_strlchr(p, stop, '=');
 
@@ -254,15 +260,9 @@ ngx_http_usher_conversion_hidden(ngx_http_usher_conversion_t *conversion,
         return 0;
     }
 
-    len = value - p;
     value++;
 
-    return (len == sizeof(NGX_HTTP_USHER_SECRET_ARGUMENT) - 1
-            && ngx_strncasecmp(p, (u_char *) NGX_HTTP_USHER_SECRET_ARGUMENT,
-                               len)
-               == 0)
-           || ((size_t) (stop - value) == conversion->token.len
-               && ngx_memcmp(value, conversion->token.data,
-                             conversion->token.len)
-                  == 0);
+    return (size_t) (stop - value) == conversion->token.len
+           && ngx_memcmp(value, conversion->token.data, conversion->token.len)
+              == 0;
 }

@@ -196,6 +196,9 @@ void ngx_http_usher_hide_refused(ngx_http_request_t *r);
 /* The argument that is taken out whatever it holds: a postback's secret. */
 #define NGX_HTTP_USHER_SECRET_ARGUMENT  "usher_secret"
 
+/* Whether the argument from p to stop is that one, however it is escaped. */
+ngx_uint_t ngx_http_usher_secret_argument(u_char *p, u_char *stop);
+
 /* Has _live_ or _test_ in it, however escaped. */
 ngx_uint_t ngx_http_usher_like_key(u_char *value, size_t len);
 
