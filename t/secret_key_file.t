@@ -102,6 +102,17 @@ is(id_of("$dir/last"), 2, '... and taken');
 isnt(system("'$keygen' $dir/none $dir/last 2> $dir/err"), 0, 'none is left');
 like($t->slurp("$dir/err"), qr/no key, or all of them/, '... is said');
 isnt(system("'$keygen' $dir/none /nowhere 2> $dir/err"), 0, 'no old file');
-ok(!-e "$dir/none", 'nothing was made');
+
+# a disk that is full, before the first byte or in the midst of it
+
+my $old = $t->write_file('long', $t->slurp($keys) . '# much' x 1000 . "\n");
+
+isnt(system('bash', '-c', "trap '' XFSZ; ulimit -f $_->[0]; "
+            . "'$keygen' '$dir/none' $_->[1] 2> /dev/null"), 0,
+     "no room: $_->[0] KB")
+    for [ 0, '' ], [ 1, "'$old'" ];
+is(join(' ', glob "$dir/none*"), '', 'nothing was made, nor half of it');
+is(system("'$keygen' '$dir/none'"), 0, 'where there is room');
+is(join(' ', map { s/.*\///r } glob "$dir/none*"), 'none', 'it is');
 
 done_testing();
