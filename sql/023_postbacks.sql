@@ -178,6 +178,57 @@ comment on index usher.postback_program is 'The postbacks of a program';
 comment on index usher.postback_secret is 'The postbacks that use a secret';
 
 
+-- What is signed or encrypted says nothing of where it is to be told: of two
+-- networks by one secret each could be told what the other said, by whoever saw
+-- it.  Formats of networks leave no room for more, so they have two secrets.
+-- Two postbacks of one network tell the same transactions: those may share.
+
+create function usher.postback_alone()
+returns trigger
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    other  text;
+begin
+    if new.secret_id is null then
+        return null;
+    end if;
+
+    perform from usher.secret x where x.id = new.secret_id for no key update;
+
+    select p.name into other
+    from usher.postback p
+    where p.secret_id = new.secret_id and p.id <> new.id
+          and (p.network_id, p.program_id)
+              is distinct from (new.network_id, new.program_id)
+    order by p.id
+    limit 1;
+
+    if other is not null then
+        perform usher.fail('409',
+            format('key="%s" is that of postback "%s"',
+                   (select x.name from usher.secret x
+                    where x.id = new.secret_id), other),
+            'What one network has signed could be told as another''s: '
+            'secret_put each a secret of its own, by another name.');
+    end if;
+
+    return null;
+end
+$$;
+
+comment on function usher.postback_alone() is
+    'Trigger: no two networks, or programs, sign by one secret';
+
+create trigger postback_alone
+    after insert or update on usher.postback
+    for each row execute function usher.postback_alone();
+
+comment on trigger postback_alone on usher.postback is
+    'A secret is one network''s, or one program''s';
+
+
 create view usher.postback_setup as
     select p.id, p.org_id, p.network_id, p.program_id, s.name as preset,
            jsonb_strip_nulls(

@@ -370,7 +370,7 @@ program: or the program of side own whose shop does
 endpoint: URL of the location with usher_conversion; by default /postback at the first host of the org
 form: query, ins (ClickBank, encrypted) or digistore24 (IPN, signed)
 pixel: answer with an image; conversions stay pending
-key: name of the secret of kind network that it signs or encrypts by
+key: name of the secret of kind network that it signs or encrypts by, and no other network
 hmac: sha256, sha1, sha512 or md5: the query is signed, without a secret in it
 encoding: of the signature: hex or base64
 signature: parameter that holds it

@@ -19,7 +19,8 @@ $t->ctl('program create org=acme name=shop side=own currency=EUR');
 $t->ctl('program create org=acme name=net side=network network=generic '
         . 'currency=USD');
 put($t, "network/acme/$_->[0]", $_->[1])
-    for [ sign => 'geheim' ], [ long => 'x' x 1025 ], [ old => 'x' ];
+    for [ sign => 'geheim' ], [ long => 'x' x 1025 ], [ old => 'x' ],
+        [ spare => 'y' ];
 $t->ctl('secret retire kind=network org=acme name=old');
 put($t, 'network/beta/theirs', 'x');
 
@@ -28,6 +29,8 @@ my $at = 'endpoint=https://go.example/postback';
 $t->ctl("postback add org=acme name=main network=generic $at");
 $t->ctl("postback add org=acme name=signed network=generic hmac=md5 key=sign "
         . $at);
+$t->ctl("postback add org=acme name=other program=shop hmac=md5 key=spare $at");
+$t->ctl("postback add org=acme name=twin network=generic hmac=md5 key=sign $at");
 
 my $key = [ 'nobody', qr/first "usherctl secret put"/ ];
 my %with = (
@@ -108,6 +111,9 @@ for my $case (
     [ "add name=new network=generic hmac=sha1 key=long $at", qr/at most 1024 bytes/ ],
     [ "add name=new network=generic hmac=sha1 key=old $at", qr/first "usherctl secret put"/ ],
     [ "add name=new network=generic hmac=sha1 key=theirs $at", qr/first "usherctl secret put"/ ],
+    [ "add name=new network=clickbank key=sign $at", qr/each a secret of its own/ ],
+    [ "add name=new program=shop hmac=sha1 key=sign $at", qr/each a secret of its own/ ],
+    [ 'update postback=other key=sign', qr/each a secret of its own/ ],
     [ "add name=new network=generic key=sign $at", qr/a secret in the URL is made/ ],
     [ "add name=new network=generic form=digistore24 hmac=md5 key=sign $at",
       qr/signed or encrypted in its own way/ ],

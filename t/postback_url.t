@@ -15,7 +15,7 @@ $t->ctl('org create name=acme');
 $t->ctl("network create org=acme name=$_ preset=$_")
     for qw(awin generic clickbank digistore24 amazon);
 $t->ctl('program create org=acme name=shop side=own currency=EUR');
-put($t, 'network/acme/sign', 'geheim');
+put($t, "network/acme/$_", 'geheim') for qw(sign mac);
 
 
 sub add { return $t->ctl("postback add org=acme name=@_") }
@@ -98,7 +98,7 @@ is($r->{row}, 'network/acme/sign', 'a secret\'s name');
 is(plain($t, $r->{row}, $r->{sealed}), 'geheim', '... which opens by it');
 
 $r = record(add('mac', 'network=generic hmac=sha1 encoding=base64 '
-                . 'signature=sig key=sign allow=10.0.0.0/8,::1'));
+                . 'signature=sig key=mac allow=10.0.0.0/8,::1'));
 is(join(' ', @$r{qw(hmac encoding signature allow)}),
    'sha1 base64 sig 10.0.0.0/8 ::1/128', 'a signature, and addresses');
 
