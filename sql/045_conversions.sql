@@ -229,7 +229,7 @@ create index conversion_change_of
 
 comment on table usher.conversion_change is
     'What was told of each conversion and what came of it: rows are only '
-    'added';
+    'added, and customers forgotten';
 comment on column usher.conversion_change.id is 'Number';
 comment on column usher.conversion_change.conversion_id is 'The conversion';
 comment on column usher.conversion_change.org_id is 'Whose it is';
@@ -255,12 +255,38 @@ comment on index usher.conversion_change_of is
     'The history of a conversion';
 
 
+create function usher.change_forgotten(h usher.conversion_change)
+returns usher.conversion_change
+language plpgsql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    h.said := h.said - 'customer';
+    h.was := h.was - 'customer';
+    h.became := h.became - 'customer';
+    return h;
+end
+$$;
+
+comment on function usher.change_forgotten(usher.conversion_change) is
+    'A row of the history without whose conversion it was';
+
+
 create function usher.conversion_change_keep()
 returns trigger
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 begin
+    -- But a person may be forgotten: conversion_forget.
+    if tg_op = 'UPDATE' then
+        if new is distinct from old
+           and new is not distinct from usher.change_forgotten(old)
+        then
+            return new;
+        end if;
+    end if;
+
     raise exception 'rows of usher.conversion_change are never changed'
         using errcode = 'insufficient_privilege',
               hint = 'What was told stays; tell something newer.';
@@ -268,14 +294,20 @@ end
 $$;
 
 comment on function usher.conversion_change_keep() is
-    'Trigger: the history stays';
+    'Trigger: the history stays, but for whose it was';
 
 create trigger conversion_change_keep
-    before update or delete or truncate on usher.conversion_change
+    before update on usher.conversion_change
+    for each row execute function usher.conversion_change_keep();
+
+create trigger conversion_change_stay
+    before delete or truncate on usher.conversion_change
     for each statement execute function usher.conversion_change_keep();
 
 comment on trigger conversion_change_keep on usher.conversion_change is
     'Rows stay as they were made';
+comment on trigger conversion_change_stay on usher.conversion_change is
+    'Rows stay';
 
 
 alter table usher.revenue

@@ -212,6 +212,108 @@ network: the network that reports it
 program: or the program of our own';
 
 
+-- Who asks to be forgotten.  What he bought, and what was earned by it, is not
+-- his but the books'; that it was he is taken out wherever it stands, of
+-- queries the whole, for nobody knows what else of him is in them.
+
+create function api.conversion_forget(org text, customer text,
+    network text default null, program text default null)
+returns jsonb
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+set timezone = 'UTC'
+as $$
+declare
+    o            usher.org := usher.org_for('conversion_forget', org);
+    of_net       bigint;
+    of_own       bigint;
+    whose        text[];
+    events       bigint;
+    history      bigint;
+    conversions  bigint;
+    clicks       bigint;
+    told         jsonb;
+begin
+    -- The message does not repeat whom.
+    if customer is null or char_length(customer) not between 1 and 128 then
+        perform usher.fail('400', 'customer= cannot be',
+            'Give what the shop calls the customer: 1 to 128 characters.');
+    end if;
+
+    if network is not null then
+        of_net := (usher.network_for('conversion_forget', org, network)).id;
+    end if;
+
+    if program is not null then
+        of_own := (usher.program_for('conversion_forget', org, program)).id;
+    end if;
+
+    select array_agg(s.scope order by s.scope) into whose
+    from (select usher.conversion_scope(n.id, null)
+          from usher.network n
+          where n.org_id = o.id
+                and case when of_net is null then of_own is null
+                         else n.id = of_net end
+          union all
+          select usher.conversion_scope(null, p.id)
+          from usher.program p
+          where p.org_id = o.id and p.side = 'own'
+                and case when of_own is null then of_net is null
+                         else p.id = of_own end) s (scope);
+
+    -- Who is at it has read him already; who comes meanwhile comes again.
+    perform pg_advisory_xact_lock(hashtextextended(w, 0))
+    from unnest(whose) w;
+
+    update usher.conversion_event e
+    set customer = '', query = ''
+    where e.org_id = o.id and e.customer = conversion_forget.customer
+          and e.postback_id in (
+              select p.id from usher.postback p
+              where usher.conversion_scope(p.network_id, p.program_id)
+                    = any (whose));
+    get diagnostics events = row_count;
+
+    update usher.conversion_change h
+    set (said, was, became)
+        = (select f.said, f.was, f.became from usher.change_forgotten(h) f)
+    where h.org_id = o.id
+          and customer in (h.said->>'customer', h.was->>'customer',
+                           h.became->>'customer')
+          and exists (select from usher.conversion c
+                      where c.id = h.conversion_id and c.scope = any (whose));
+    get diagnostics history = row_count;
+
+    update usher.conversion c
+    set customer = ''
+    where c.scope = any (whose) and c.customer = conversion_forget.customer;
+    get diagnostics conversions = row_count;
+
+    delete from usher.customer_click k
+    where k.scope = any (whose) and k.customer = conversion_forget.customer;
+    get diagnostics clicks = row_count;
+
+    told := jsonb_build_object('conversions', conversions, 'events', events,
+                               'history', history, 'clicks', clicks);
+
+    perform usher.note('conversion_forget', o.id,
+        jsonb_build_object('org', org, 'network', network,
+                           'program', program) || told);
+
+    return told;
+end
+$$;
+
+comment on function api.conversion_forget(text, text, text, text) is
+'Forgets a customer: no conversion, event, history or click says any more whose
+it was.  Money, and which link it came of, stay; a later renewal is not known as
+his.  It reads the whole history; once more does no harm.
+org: name of the org
+customer: what the shop calls the customer, exactly
+network: only at this network
+program: only at this program of our own';
+
+
 -- Reports.  Columns are named as the preset names them, or as we do.
 
 create function usher.conversion_lines(csv text, s usher.conversion_source,
@@ -644,6 +746,7 @@ select f, r
 from (values
     ('conversion_list', array['owner', 'admin', 'analyst']),
     ('conversion_show', array['owner', 'admin', 'analyst']),
+    ('conversion_forget', array['owner', 'admin']),
     ('conversion_import', array['owner', 'admin']),
     ('coupon_add', array['owner', 'admin']),
     ('coupon_list', array['owner', 'admin', 'analyst']),

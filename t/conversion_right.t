@@ -33,6 +33,7 @@ my $code = 'org=acme program=books code';
 my %call = (
     conversion_list   => [ 'org=acme', $read ],
     conversion_show   => [ 'org=acme network=net transaction=t1', $read ],
+    conversion_forget => [ 'org=acme customer=Jane', $change ],
     conversion_import => [ 'org=acme network=net csv=transaction_id', $change ],
     coupon_add        => [ "$code=x host=go.acme.example slug=a", $change ],
     coupon_list       => [ 'org=acme program=books', $read ],
