@@ -477,6 +477,34 @@ comment on constraint program_hold on usher.program is
     'Nothing is paid, so nothing held, on side network';
 
 
+-- What was earned or paid is in its currency.
+
+create function usher.program_stays()
+returns trigger
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    raise exception 'the currency of program "%" stays %', old.name,
+        old.currency
+        using errcode = 'restrict_violation',
+              hint = 'What was earned or paid is in it. Create another '
+                     'program, and have links lead there.';
+end
+$$;
+
+comment on function usher.program_stays() is
+    'Trigger: the currency of a program stays as it was made';
+
+create trigger program_stays
+    before update on usher.program
+    for each row when (new.currency <> old.currency)
+    execute function usher.program_stays();
+
+comment on trigger program_stays on usher.program is
+    'Its currency stays';
+
+
 create table usher.product (
     id          bigint generated always as identity primary key,
     org_id      bigint not null,

@@ -540,6 +540,71 @@ comment on trigger link_named on usher.partner is
     'Its links to the outbox when it is renamed';
 
 
+-- Links say in which parameter of their network the click id goes.  Where that
+-- becomes another, or takes none any more, what is bought by them would come of
+-- nowhere; and nobody would see why.
+
+create function usher.network_tracks()
+returns trigger
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    was   text := coalesce(old.sub_id, (select p.sub_ids[1]
+                                        from usher.network_preset p
+                                        where p.name = old.preset));
+    s     usher.network_setup;
+    used  text;
+begin
+    select v.* into s from usher.network_setup v where v.id = new.id;
+
+    if s.trackable and s.sub_ids[1] = was then
+        return null;
+    end if;
+
+    select l.host || '/' || l.slug into used
+    from usher.program p
+    join usher.link l on l.program_id = p.id
+    cross join lateral (
+        select concat_ws(' ', l.url, l.overflow_url,
+                   (select string_agg(t.url, ' ') from usher.link_target t
+                    where t.link_id = l.id)) as urls) u
+    where p.network_id = new.id
+          and case when s.trackable
+                   then position('&' || was || '={click_id}'
+                                 in translate(u.urls, '?', '&'))
+                   else position('{click_id}' in u.urls) end > 0
+    order by l.id
+    limit 1;
+
+    if used is not null then
+        perform usher.fail('409',
+            format('link %s has its click id in %s', used, was),
+            'Its conversions would come of no link any more. Have the links '
+            'of the network''s programs lead elsewhere first (link_update, '
+            'link_import), or create another network.');
+    end if;
+
+    return null;
+end
+$$;
+
+comment on function usher.network_tracks() is
+    'Trigger: the parameter that takes click ids stays while links use it';
+
+create trigger network_tracks
+    after update on usher.network
+    for each row when ((new.preset, new.sub_id, new.sub_id_pattern,
+                        new.sub_id_length)
+                       is distinct from
+                       (old.preset, old.sub_id, old.sub_id_pattern,
+                        old.sub_id_length))
+    execute function usher.network_tracks();
+
+comment on trigger network_tracks on usher.network is
+    'What takes click ids stays while links use it';
+
+
 create function usher.link_preset()
 returns trigger
 language plpgsql security definer

@@ -50,6 +50,23 @@ is($t->ctl("link add $link=$_ program=$_ url=$id")->{url}, $id,
    "$_: takes a click id") for qw(good own);
 is($t->ctl("link add $link=none url=$id")->{url}, $id, 'as does no program');
 
+# nor does its network take another while links use the one
+
+my $network = 'network update org=acme network=good';
+
+$t->ctl("link target set $link=good target=a "
+        . 'url=https://shop.example/?sid={click_id}');
+like($t->ctl_fails("$network $_"), qr{go\.example/good has its click id in sid
+hint: .*lead elsewhere first}, "$_: a link uses the one that was")
+    for 'sub_id=other', 'sub_id_length=20', 'sub_id_pattern=[a-f0-9]';
+is($t->ctl("$network sub_id_length=40 sub_id=sid")->{sub_id_length}, 40,
+   'what still takes it may be');
+$t->ctl("link target drop $link=good target=a");
+is($t->ctl("$network sub_id=other")->{sub_id}, 'other sid',
+   'as may another, when no link uses it');
+like($t->ctl_fails("$network sub_id_length=20"), qr/lead elsewhere first/,
+     'but none that takes no click id');
+
 # a link that is disabled has no record, and so its targets any size
 
 $t->ctl("link disable $link=good");

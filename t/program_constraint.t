@@ -182,4 +182,12 @@ like(refused($t, "update usher.network_preset set plain = true
                   where name = 'awin'"), qr/program_plain/,
      'not while there are redirects');
 
+# what was earned is in its currency
+
+like(refused($t, "update usher.program set currency = 'USD' where id = 1"),
+     qr/currency of program "own" stays EUR\nHINT:.* another program/,
+     'a currency stays');
+is(refused($t, "update usher.program set currency = 'EUR', title = 'x'"), '',
+   'which is no matter otherwise');
+
 done_testing();
