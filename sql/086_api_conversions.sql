@@ -182,9 +182,7 @@ begin
     select u.* into c
     from usher.conversion u
     where u.transaction_id = conversion_show.transaction
-          and u.scope = case when s.network_id is null
-                             then 'program/' || s.program_id
-                             else 'network/' || s.network_id end;
+          and u.scope = usher.conversion_scope(s.network_id, s.program_id);
 
     if c.id is null then
         perform usher.fail('404',
@@ -530,9 +528,7 @@ begin
     foreach l in array lines loop
         select u.* into c
         from usher.conversion u
-        where u.scope = case when l.network_id is null
-                             then 'program/' || l.program_id
-                             else 'network/' || l.network_id end
+        where u.scope = usher.conversion_scope(l.network_id, l.program_id)
               and u.transaction_id = l.transaction_id
         for update;
 
@@ -583,8 +579,7 @@ begin
 
     -- See usher.conversion_shared().
     perform pg_advisory_xact_lock(hashtextextended(
-        case when s.network_id is null then 'program/' || s.program_id
-             else 'network/' || s.network_id end, 0));
+        usher.conversion_scope(s.network_id, s.program_id), 0));
 
     lines := array(select f
                    from usher.conversion_lines(csv, s, clock_timestamp()) f

@@ -131,24 +131,11 @@ comment on function usher.postback_secret(bigint, text) is
 
 create function usher.postback_for(function text, org text, postback text)
 returns usher.postback
-language plpgsql stable
+language sql
 set search_path = pg_catalog, pg_temp
 as $$
-declare
-    o      usher.org := usher.org_for(function, org);
-    found  usher.postback;
-begin
-    select p.* into found from usher.postback p
-    where p.org_id = o.id and p.name = postback_for.postback;
-
-    if found.id is null then
-        perform usher.fail('404',
-            format('org "%s" has no postback "%s"', org, postback),
-            'postback_list shows all.');
-    end if;
-
-    return found;
-end
+    select usher.thing_for(null::usher.postback, function, 'org', org,
+                           (usher.org_for(function, org)).id, postback)
 $$;
 
 comment on function usher.postback_for(text, text, text) is
