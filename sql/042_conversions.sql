@@ -10,7 +10,7 @@
 -- approval after a pending differs in its status, and so in its digest: that
 -- is another event.  Who says the same again and means it anew (approved,
 -- reversed, approved) says when it became so, or gives each message an id:
--- both are in the digest.  Of who does neither usher.react_again() has to think.
+-- both are in the digest.  Of who does neither usher.react_again() thinks.
 
 create table usher.conversion_event (
     received_at     timestamptz not null default now(),

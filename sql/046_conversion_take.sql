@@ -304,7 +304,8 @@ begin
         from usher.coupon k
         join usher.link l on l.id = k.link_id
                              and l.program_id = k.program_id
-        where k.program_id = c.program_id and k.code = upper(c.coupon collate "C");
+        where k.program_id = c.program_id
+              and k.code = upper(c.coupon collate "C");
     end if;
 
     if other_link is not null then
