@@ -255,7 +255,7 @@ comment on function usher.health_take(bigint[]) is
 
 
 -- What was put down while the clock was ahead would hold back what is asked,
--- and what counts, until then.
+-- and what counts, until then.  Who is being told of has the next round.
 
 create function usher.health_mend()
 returns void
@@ -272,17 +272,23 @@ as $$
                         else h.alive_at end,
         dead_at = case when h.dead_at > now() then now()
                        else h.dead_at end
-    where h.next_at > now() + interval '2 days'
-          or greatest(h.checked_at, h.failed_at, h.alive_at, h.dead_at)
-             > now();
+    where h.digest in (
+        select u.digest from usher.health u
+        where u.next_at > now() + interval '2 days'
+              or greatest(u.checked_at, u.failed_at, u.alive_at, u.dead_at)
+                 > now()
+        for update skip locked);
 
     update usher.health_host o
     set due_at = case when o.due_at > now() + interval '2 days'
                       then now() else o.due_at end,
         free_at = case when o.free_at > now() + interval '10 minutes'
                        then now() else o.free_at end
-    where o.due_at > now() + interval '2 days'
-          or o.free_at > now() + interval '10 minutes';
+    where o.host in (
+        select u.host from usher.health_host u
+        where u.due_at > now() + interval '2 days'
+              or u.free_at > now() + interval '10 minutes'
+        for update skip locked);
 $$;
 
 comment on function usher.health_mend() is
