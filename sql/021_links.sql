@@ -142,6 +142,7 @@ create table usher.link (
     overflow_url     text check (usher.target_ok(overflow_url)),
     dead             text not null default 'list'
                      check (dead in ('list', 'fallback', 'ignore')),
+    untracked        boolean not null default false,
     disabled_at      timestamptz,
     created_at       timestamptz not null default now(),
     constraint link_key unique (host, slug),
@@ -202,6 +203,8 @@ comment on column usher.link.overflow_url is
 comment on column usher.link.dead is
     'What becomes of a target that is dead: list: it is listed; fallback: '
     'nobody is sent there any more; ignore: its targets are not asked';
+comment on column usher.link.untracked is
+    'It was asked for without a click id, where its network takes one';
 comment on column usher.link.disabled_at is
     'When it was disabled: it is as if it were not there; null: enabled';
 comment on column usher.link.created_at is 'When it was made';

@@ -335,6 +335,7 @@ as $$
         'partner', (select p.name from usher.partner p
                     where p.id = l.partner_id),
         'expires', l.expires_at, 'dead', l.dead,
+        'untracked', l.untracked,
         'state', case when l.disabled_at is not null then 'disabled'
                       when l.expires_at <= now() then 'expired'
                       else 'enabled' end,
@@ -493,6 +494,19 @@ comment on function usher.link_arguments_ok(text, text, text, integer, text)
     is 'Raises unless a link may have these; null is not looked at';
 
 
+create function usher.url_tracked(url text, parameter text)
+returns text
+language sql immutable parallel safe
+return case
+    when url ~ ('[?&]' || parameter || '=')
+        then regexp_replace(url, '([?&]' || parameter || '=)[^&#]*',
+                            '\1{click_id}')
+    else usher.url_with(url, parameter || '={click_id}') end;
+
+comment on function usher.url_tracked(text, text) is
+    'The URL with the click id in this parameter of its query';
+
+
 create function usher.link_dead_ok(dead text)
 returns void
 language sql immutable
@@ -505,21 +519,53 @@ $$;
 
 comment on function usher.link_dead_ok(text) is
     'Raises unless this can become of dead targets';
-create function usher.link_tracked_ok(program_id bigint, variadic urls text[])
+
+
+create function usher.link_tracked_ok(program_id bigint, untracked boolean,
+    url text, overflow text default null)
 returns void
-language sql stable
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
-    select usher.tracked_ok(p)
-    from usher.program p
-    where p.id = link_tracked_ok.program_id
-          and exists (select from unnest(urls) u
-                      where position('{click_id}' in u) > 0)
+declare
+    p     usher.program;
+    name  text;
+    ids   text[];
+begin
+    select * into p from usher.program x
+    where x.id = link_tracked_ok.program_id;
+
+    if position('{click_id}' in concat(url, overflow)) > 0 then
+        perform usher.tracked_ok(p);
+    end if;
+
+    if untracked or position('{click_id}' in url) > 0 then
+        return;
+    end if;
+
+    select n.name, s.sub_ids into name, ids
+    from usher.network_setup s
+    join usher.network n on n.id = s.id
+    where s.id = p.network_id and s.trackable and p.mode <> 'plain';
+
+    if ids is not null and url is not null then
+        perform usher.fail('400',
+            format('a link of program "%s" has no {click_id}', p.name),
+            format('Network "%s" gives back what stands in %s: %s. '
+                   'untracked=true of link_add and link_update lets it be '
+                   'without: then none of its conversions finds a click.',
+                   name, ids[1],
+                   case when length(url) > 500 then 'write it there'
+                        else format('url="%s"',
+                                 usher.url_tracked(url, ids[1])) end));
+    end if;
+end
 $$;
 
-comment on function usher.link_tracked_ok(bigint, text[]) is
+comment on function usher.link_tracked_ok(bigint, boolean, text, text) is
     'Raises if one of these URLs gives a click id to a program whose network '
-    'does not take it';
+    'does not take it, or where that has to be asked for the URL gives none '
+    'to one that does; null is not looked at';
 
 
 create function api.link_add(host text, url text, slug text default null,
@@ -530,7 +576,7 @@ create function api.link_add(host text, url text, slug text default null,
     referrer_policy text default 'no-referrer-when-downgrade',
     program text default null, product text default null,
     campaign text default null, partner text default null,
-    dead text default 'list')
+    dead text default 'list', untracked boolean default false)
 returns jsonb
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
@@ -550,17 +596,17 @@ begin
     perform usher.link_arguments_ok(fallback, overflow, utm, status,
                                     referrer_policy);
     perform usher.link_dead_ok(dead);
-    perform usher.link_tracked_ok(o.program_id, url, overflow);
+    perform usher.link_tracked_ok(o.program_id, untracked, url, overflow);
 
     insert into usher.link as l (host, slug, title, url, fallback_url,
         overflow_url, expires_at, pass_query, utm, plain, status,
         referrer_policy, org_id, program_id, product_id, campaign_id,
-        partner_id, dead)
+        partner_id, dead, untracked)
     values (d.host, name, link_add.title, link_add.url, nullif(fallback, ''),
             nullif(overflow, ''), expires, query, nullif(link_add.utm, ''),
             link_add.plain, link_add.status, link_add.referrer_policy,
             d.org_id, o.program_id, o.product_id, o.campaign_id,
-            o.partner_id, link_add.dead)
+            o.partner_id, link_add.dead, link_add.untracked)
     returning l.* into made;
 
     perform usher.note('link_add', d.org_id, jsonb_build_object(
@@ -581,7 +627,7 @@ $$;
 
 comment on function api.link_add(text, text, text, text, text, text,
     timestamptz, boolean, text, boolean, integer, text, text, text, text,
-    text, text) is
+    text, text, boolean) is
 'Adds a link: https://<host>/.../<slug> leads to a URL.
 host: host of the link, see domain add
 url: where it leads; macros as {click_id} are expanded
@@ -599,7 +645,8 @@ program: program that pays, or is paid for, what comes of it
 product: product of the program
 campaign: campaign it belongs to
 partner: partner who is paid for it; program is one of our own
-dead: a dead target: list it, fallback: send nobody there, ignore: do not ask';
+dead: a dead target: list it, fallback: send nobody there, ignore: do not ask
+untracked: true for a link without {click_id} where the network takes one';
 
 
 create function api.link_show(host text, slug text)
@@ -649,7 +696,8 @@ create function api.link_update(host text, slug text, url text default null,
     overflow text default null, expires timestamptz default null,
     query boolean default null, utm text default null,
     plain boolean default null, status integer default null,
-    referrer_policy text default null, dead text default null)
+    referrer_policy text default null, dead text default null,
+    untracked boolean default null)
 returns jsonb
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
@@ -666,7 +714,13 @@ begin
     perform usher.link_arguments_ok(fallback, overflow, utm, status,
                                     referrer_policy);
     perform usher.link_dead_ok(coalesce(dead, 'list'));
-    perform usher.link_tracked_ok(l.program_id, url, overflow);
+    perform usher.link_tracked_ok(l.program_id,
+        coalesce(untracked, l.untracked),
+        case when untracked is null then url else coalesce(url, l.url) end,
+        overflow);
+    perform usher.link_tracked_ok(l.program_id, false, t.url)
+    from usher.link_target t
+    where t.link_id = l.id and not untracked;
 
     update usher.link u
     set url = coalesce(link_update.url, u.url),
@@ -679,6 +733,7 @@ begin
         plain = coalesce(link_update.plain, u.plain),
         status = coalesce(link_update.status, u.status),
         dead = coalesce(link_update.dead, u.dead),
+        untracked = coalesce(link_update.untracked, u.untracked),
         referrer_policy = coalesce(link_update.referrer_policy,
                                    u.referrer_policy)
     where u.id = l.id
@@ -690,7 +745,7 @@ begin
             'title', title, 'fallback', fallback, 'overflow', overflow,
             'expires', expires, 'query', query, 'utm', utm, 'plain', plain,
             'status', status, 'referrer_policy', referrer_policy,
-            'dead', dead));
+            'dead', dead, 'untracked', untracked));
 
     return usher.link_json(l);
 
@@ -703,7 +758,7 @@ end
 $$;
 
 comment on function api.link_update(text, text, text, text, text, text,
-    timestamptz, boolean, text, boolean, integer, text, text) is
+    timestamptz, boolean, text, boolean, integer, text, text, boolean) is
 'Changes a link.  What is not given stays as it was.
 host: host of the link
 slug: slug of the link
@@ -717,7 +772,8 @@ utm: parameters that are added to the URL; empty: none
 plain: true for programs that forbid cloaking
 status: of the redirect: 302, 301, 307 or 308
 referrer_policy: Referrer-Policy of the redirect
-dead: a dead target: list it, fallback: send nobody there, ignore: do not ask';
+dead: a dead target: list it, fallback: send nobody there, ignore: do not ask
+untracked: true for a link without {click_id} where the network takes one';
 
 
 create function usher.link_switch(function text, host text, slug text,
@@ -785,6 +841,59 @@ host: host of the link
 slug: slug of the link';
 
 
+create function usher.target_made(l usher.link, target text, url text,
+    step integer, weight integer, country text, device text, os text,
+    language text, referrer text, starts timestamptz, ends timestamptz)
+returns usher.link_target
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    t  usher.link_target;
+begin
+    perform usher.text_ok('target', target, '^[a-z0-9][a-z0-9_-]{0,31}$',
+        'The name of a target is 1 to 32 of a-z, 0-9, _ and -.');
+    perform usher.url_ok('url', url);
+    perform usher.link_tracked_ok(l.program_id, l.untracked, url);
+    perform usher.number_ok('step', step, 1, 100);
+    perform usher.number_ok('weight', weight, 0, 10000);
+
+    if starts >= ends then
+        perform usher.fail('400', format('ends=%s is not after starts=%s',
+                                         ends, starts),
+            'A target ends after it starts.');
+    end if;
+
+    t.link_id := l.id;
+    t.name := target;
+    t.url := url;
+    t.step := step;
+    t.weight := weight;
+    t.countries := usher.words('country', upper(country collate "C"), '^[A-Z]{2}$',
+        'Countries are two letters each (ISO 3166).');
+    t.devices := usher.words('device', lower(device collate "C"), '^[a-z]{1,16}$',
+        'Devices are words as of $usher_device: desktop, mobile, ...');
+    t.systems := usher.words('os', lower(os collate "C"), '^[a-z]{1,16}$',
+        'Systems are words as of $usher_os: ios, android, ...');
+    t.languages := usher.words('language', language,
+        '^[a-z]{2,3}(-[A-Z]{2})?$',
+        'Languages are de, or with a region de-AT.');
+    t.referrers := usher.words('referrer', lower(referrer collate "C"),
+        '^(\*\.)?[a-z0-9-]+(\.[a-z0-9-]+)+$',
+        'Referrers are hosts: news.example, or *.news.example.');
+    t.starts_at := starts;
+    t.ends_at := ends;
+
+    return t;
+end
+$$;
+
+comment on function usher.target_made(usher.link, text, text, integer,
+    integer, text, text, text, text, text, timestamptz, timestamptz) is
+    'A target of the link, but for its number; raises, naming the argument, '
+    'if one cannot be';
+
+
 create function api.link_target_set(host text, slug text, target text,
     url text, step integer default 1, weight integer default 1,
     country text default '', device text default '', os text default '',
@@ -797,21 +906,11 @@ set timezone = 'UTC'
 as $$
 declare
     l     usher.link := usher.link_for('link_target_set', host, slug);
+    m     usher.link_target := usher.target_made(l, target, url, step, weight,
+                                   country, device, os, language, referrer,
+                                   starts, ends);
     next  smallint;
 begin
-    perform usher.text_ok('target', target, '^[a-z0-9][a-z0-9_-]{0,31}$',
-        'The name of a target is 1 to 32 of a-z, 0-9, _ and -.');
-    perform usher.url_ok('url', url);
-    perform usher.link_tracked_ok(l.program_id, url);
-    perform usher.number_ok('step', step, 1, 100);
-    perform usher.number_ok('weight', weight, 0, 10000);
-
-    if starts >= ends then
-        perform usher.fail('400', format('ends=%s is not after starts=%s',
-                                         ends, starts),
-            'A target ends after it starts.');
-    end if;
-
     -- Two that add a target at once must not take one number.
     perform from usher.link k where k.id = l.id for update;
 
@@ -832,20 +931,9 @@ begin
     insert into usher.link_target as t (link_id, name, number, step, weight,
         url, countries, devices, systems, languages, referrers, starts_at,
         ends_at)
-    values (l.id, target, coalesce(next, 1), link_target_set.step,
-        link_target_set.weight, link_target_set.url,
-        usher.words('country', upper(country collate "C"), '^[A-Z]{2}$',
-            'Countries are two letters each (ISO 3166).'),
-        usher.words('device', lower(device collate "C"), '^[a-z]{1,16}$',
-            'Devices are words as of $usher_device: desktop, mobile, ...'),
-        usher.words('os', lower(os collate "C"), '^[a-z]{1,16}$',
-            'Systems are words as of $usher_os: ios, android, ...'),
-        usher.words('language', language, '^[a-z]{2,3}(-[A-Z]{2})?$',
-            'Languages are de, or with a region de-AT.'),
-        usher.words('referrer', lower(referrer collate "C"),
-            '^(\*\.)?[a-z0-9-]+(\.[a-z0-9-]+)+$',
-            'Referrers are hosts: news.example, or *.news.example.'),
-        starts, ends)
+    values (l.id, m.name, coalesce(next, 1), m.step, m.weight, m.url,
+        m.countries, m.devices, m.systems, m.languages, m.referrers,
+        m.starts_at, m.ends_at)
     on conflict (link_id, name) do update
         set step = excluded.step, weight = excluded.weight,
             url = excluded.url, countries = excluded.countries,

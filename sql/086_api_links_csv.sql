@@ -27,7 +27,9 @@ create type usher.link_line as (
     program          text,
     product          text,
     campaign         text,
-    partner          text
+    partner          text,
+    dead             text,
+    untracked        text
 );
 
 comment on type usher.link_line is
@@ -39,7 +41,8 @@ returns text[]
 language sql immutable parallel safe
 return array['host', 'slug', 'url', 'title', 'fallback', 'overflow',
              'expires', 'query', 'utm', 'plain', 'status', 'referrer_policy',
-             'disabled', 'program', 'product', 'campaign', 'partner'];
+             'disabled', 'program', 'product', 'campaign', 'partner', 'dead',
+             'untracked'];
 
 comment on function usher.link_columns() is
     'The columns of a file of links, as link_export writes them';
@@ -67,7 +70,8 @@ begin
                c.cells[at[7]], c.cells[at[8]], c.cells[at[9]],
                c.cells[at[10]], c.cells[at[11]], c.cells[at[12]],
                c.cells[at[13]], c.cells[at[14]], c.cells[at[15]],
-               c.cells[at[16]], c.cells[at[17]])::usher.link_line
+               c.cells[at[16]], c.cells[at[17]], c.cells[at[18]],
+               c.cells[at[19]])::usher.link_line
                order by c.line),
            min(array[c.line, cardinality(c.cells)])
                filter (where cardinality(c.cells) <> width)
@@ -154,7 +158,8 @@ begin
         case when l.program is null then e.program_id
              else (select p.id from usher.program p
                    where p.org_id = d.org_id and p.name = l.program) end,
-        l.url, coalesce(l.overflow, e.overflow_url));
+        usher.csv_boolean(l.untracked, coalesce(e.untracked, false)), l.url,
+        coalesce(l.overflow, e.overflow_url));
     perform usher.link_slug_ok(l.slug);
     perform usher.title_ok(coalesce(l.title, ''));
     perform usher.url_ok('url', l.url);
@@ -166,11 +171,13 @@ begin
     perform usher.link_arguments_ok(l.fallback, l.overflow, l.utm,
         coalesce(nullif(l.status, ''), '302')::integer,
         nullif(l.referrer_policy, ''));
+    perform usher.link_dead_ok(coalesce(nullif(l.dead, ''), 'list'));
 
     for c in
         select v.name, v.cell
         from (values ('query', l.query), ('plain', l.plain),
-                     ('disabled', l.disabled)) v (name, cell)
+                     ('disabled', l.disabled),
+                     ('untracked', l.untracked)) v (name, cell)
         where not usher.csv_boolean_ok(v.cell)
     loop
         perform usher.fail('400',
@@ -271,6 +278,7 @@ begin
                g.fallback_url, g.overflow_url, g.expires_at, g.pass_query,
                g.utm, g.plain, g.status, g.referrer_policy, g.disabled_at,
                g.program_id, g.campaign_id, g.product_id, g.partner_id,
+               g.dead, g.untracked,
                (g.wrong
                 or (g.program <> '' and g.program_id is null)
                 or (g.campaign <> '' and g.campaign_id is null)
@@ -283,10 +291,17 @@ begin
                                 where p.id = g.program_id
                                       and s.trackable is not true)))
                is true as bad,
+               (not g.untracked and position('{click_id}' in g.url) = 0
+                and exists (select from usher.program p
+                            join usher.network_setup s on s.id = p.network_id
+                            where p.id = g.program_id and p.mode <> 'plain'
+                                  and s.trackable))
+               is true as lost,
                (g.url, g.title, g.fallback_url, g.overflow_url,
                 g.expires_at, g.pass_query, g.utm, g.plain, g.status,
                 g.referrer_policy, g.disabled_at, g.program_id,
-                g.campaign_id, g.product_id, g.partner_id)
+                g.campaign_id, g.product_id, g.partner_id, g.dead,
+                g.untracked)
                is not distinct from
                ((g.was).url, (g.was).title, (g.was).fallback_url,
                 (g.was).overflow_url,
@@ -295,7 +310,8 @@ begin
                 (g.was).status, (g.was).referrer_policy,
                 (g.was).disabled_at, (g.was).program_id,
                 (g.was).campaign_id, (g.was).product_id,
-                (g.was).partner_id) as same
+                (g.was).partner_id, (g.was).dead,
+                (g.was).untracked) as same
         from (select n.line, n.org_id, e.id as link_id, n.host, n.slug,
                      n.url,
                      coalesce(n.title, e.title, '') as title,
@@ -355,10 +371,17 @@ begin
                                                  then e.program_id
                                                  else n.program_id end)
                      end as partner_id,
+                     case when n.dead is null then coalesce(e.dead, 'list')
+                          else coalesce(nullif(n.dead, ''), 'list')
+                     end as dead,
+                     usher.csv_boolean(n.untracked,
+                                       coalesce(e.untracked, false))
+                         as untracked,
                      not usher.csv_time_ok(n.expires)
                      or not usher.csv_boolean_ok(n.query)
                      or not usher.csv_boolean_ok(n.plain)
                      or not usher.csv_boolean_ok(n.disabled)
+                     or not usher.csv_boolean_ok(n.untracked)
                      or n.status !~ '^([0-9]{3})?$'
                      or exists (select from usher.domain x
                                 where x.host = usher.url_host(n.url))
@@ -388,18 +411,22 @@ begin
     ), stop as materialized (
         select min(c.line) as line
         from compared c
-        where c.bad or (c.link_id is not null and not c.same
-                        and on_conflict = 'fail')
+        where c.bad
+              or (c.lost and not c.same
+                  and (c.link_id is null or on_conflict <> 'skip'))
+              or (c.link_id is not null and not c.same
+                  and on_conflict = 'fail')
 
     ), added as (
         insert into usher.link (org_id, host, slug, url, title, fallback_url,
             overflow_url, expires_at, pass_query, utm, plain, status,
             referrer_policy, disabled_at, program_id, campaign_id,
-            product_id, partner_id)
+            product_id, partner_id, dead, untracked)
         select c.org_id, c.host, c.slug, c.url, c.title, c.fallback_url,
                c.overflow_url, c.expires_at, c.pass_query, c.utm, c.plain,
                c.status, c.referrer_policy, c.disabled_at, c.program_id,
-               c.campaign_id, c.product_id, c.partner_id
+               c.campaign_id, c.product_id, c.partner_id, c.dead,
+               c.untracked
         from compared c, stop s
         where c.link_id is null and s.line is null
         order by c.line
@@ -412,7 +439,8 @@ begin
             status = c.status, referrer_policy = c.referrer_policy,
             disabled_at = c.disabled_at, program_id = c.program_id,
             campaign_id = c.campaign_id, product_id = c.product_id,
-            partner_id = c.partner_id
+            partner_id = c.partner_id, dead = c.dead,
+            untracked = c.untracked
         from compared c, stop s
         where u.id = c.link_id and not c.same and on_conflict = 'update'
               and s.line is null
@@ -621,7 +649,8 @@ as $$
                  || ',' || usher.csv_cell(p.name)
                  || ',' || usher.csv_cell(o.name)
                  || ',' || usher.csv_cell(c.name)
-                 || ',' || usher.csv_cell(q.name) || E'\n' as line
+                 || ',' || usher.csv_cell(q.name) || ',' || l.dead
+                 || ',' || l.untracked::text || E'\n' as line
           from (select * from usher.link l
                 where l.host = link_page.host and l.slug > above
                 order by l.slug
@@ -637,12 +666,11 @@ comment on function usher.link_page(text, text, integer) is
     'slugs; the last of them';
 
 
-create function api.link_export(org text default null,
-    host text default null, after usher.csv_place default null)
+create function usher.link_file(function text, org text, host text, after jsonb,
+    head text)
 returns jsonb
-language plpgsql stable security definer
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
-set timezone = 'UTC'
 as $$
 declare
     whose  bigint;
@@ -655,37 +683,45 @@ declare
     p      record;
 begin
     if host is not null then
-        named := (usher.domain_for('link_export', host)).host;
+        named := (usher.domain_for(function, host)).host;
     end if;
 
     if org is not null then
-        whose := (usher.org_for('link_export', org)).id;
+        whose := (usher.org_for(function, org)).id;
 
     elsif host is null then
-        perform usher.authorize('link_export', null);
+        perform usher.authorize(function, null);
     end if;
 
     if after is null then
-        part := array_to_string(usher.link_columns(), ',') || E'\n';
+        part := head || E'\n';
     end if;
 
     for d in
-        select x.host from usher.domain x
+        select x.host, case when x.host = told->>'host'
+                            then told->>'slug' else '' end as above
+        from usher.domain x
         where x.host >= coalesce(told->>'host', '')
               and (whose is null or x.org_id = whose)
               and (named is null or x.host = named)
         order by x.host
     loop
-        select * into p
-        from usher.link_page(d.host, case when d.host = told->>'host'
-                                          then told->>'slug' else '' end,
-                             size - n::integer);
+        if function = 'link_export' then
+            select q.csv, q.lines, q.slug, 0 as number into p
+            from usher.link_page(d.host, d.above, size - n::integer) q;
+
+        else
+            select * into p
+            from usher.target_page(d.host, d.above,
+                case when d.above = '' then 0
+                     else (told->>'number')::integer end, size - n::integer);
+        end if;
 
         if p.lines > 0 then
             part := part || p.csv;
             n := n + p.lines;
             told := told || jsonb_build_object('host', d.host,
-                                               'slug', p.slug);
+                                'slug', p.slug, 'number', p.number);
         end if;
 
         exit when n = size;
@@ -696,9 +732,24 @@ begin
 end
 $$;
 
+comment on function usher.link_file(text, text, text, jsonb, text) is
+    'The next part of the file that this function writes';
+
+
+create function api.link_export(org text default null,
+    host text default null, after usher.csv_place default null)
+returns jsonb
+language sql stable security definer
+set search_path = pg_catalog, pg_temp
+set timezone = 'UTC'
+as $$
+    select usher.link_file('link_export', org, host, after,
+                           array_to_string(usher.link_columns(), ','))
+$$;
+
 comment on function api.link_export(text, text, usher.csv_place) is
 'Writes links as a file that link import reads: link export org=acme > file.
-Targets are not in it.
+link target export and link group export write what belongs to them.
 org: only those of this org; the operator may leave it out
 host: only those of this host
 after: made by usherctl, which asks for the file in parts';

@@ -94,7 +94,7 @@ is($t->sql("select string_agg(origin || ' ' || effect, ', ' order by h.id)
 
 $t->ctl('network create org=acme name=cb preset=clickbank');
 $t->ctl('program create org=acme name=cb side=network network=cb currency=USD');
-$t->ctl('link add host=go.acme.example slug=cb url=https://x.example/ program=cb');
+$t->ctl('link add host=go.acme.example slug=cb url=https://x.example/?tid={click_id} program=cb');
 my $cb = $t->sql("select id from usher.link where slug = 'cb'");
 my ($good, $other) = map { click($cb, day(19)) } 1 .. 2;
 $t->sql("select usher.partition_ensure('click', '2026-01-20')");

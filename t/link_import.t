@@ -35,7 +35,7 @@ sub outbox { join ' ', map { "@$_" } $t->rows('select cardinality(ids), urgent::
 # what is there is compared
 
 my @file = ("slug,HOST,url,title,expires,query,status,program,product,campaign,partner",
-    "one,$go,${shop}1,\"a \"\"b\"\", c\",2030-01-02 03:04:05+01,yes,307,shoes,boot,spring,",
+    "one,$go,${shop}1?clickref={click_id},\"a \"\"b\"\", c\",2030-01-02 03:04:05+01,yes,307,shoes,boot,spring,",
     " two , GO.acme.example,\"${shop}2\",,,,,books,,,ann", '',
     "three,go.beta.example,${shop}3?a=1,\"two\nlines\",,,,,,,");
 
@@ -57,7 +57,8 @@ is(join(' ', map { $_->[0] } $t->rows("select o.name || (a.arguments->>'added')
 
 # what is there otherwise
 
-my @other = ('host,slug,url', "$go,one,${shop}new", "$go,four,${shop}4");
+my $new = "${shop}new?clickref={click_id}";
+my @other = ('host,slug,url', "$go,one,$new", "$go,four,${shop}4");
 
 like($t->ctl_fails('link', 'import', file(@other)),
      qr/^usherctl: csv= line 2: host "$go" has another link "one"\nhint: on_conflict=update/,
@@ -66,10 +67,10 @@ is(counts($t->ctl('link', 'import', 'on_conflict=skip', file(@other))), '1 0 0 1
    'or is left');
 is(counts($t->ctl('link', 'import', 'on_conflict=update', file(@other))), '0 1 1 0',
    'or is changed');
-is(link_of('one')->{url} . link_of('one')->{campaign}, "${shop}newspring",
+is(link_of('one')->{url} . link_of('one')->{campaign}, "${new}spring",
    'but for what the file does not have');
 is(counts($t->ctl('link', 'import', 'on_conflict=update',
-    file('host,slug,url,campaign,disabled', "$go,one,${shop}new,,true"))), '0 1 0 0',
+    file('host,slug,url,campaign,disabled', "$go,one,$new,,true"))), '0 1 0 0',
    'an empty cell is a value');
 is(join('|', map { $_ // 'none' } @{ link_of('one') }{qw(campaign state)}),
    'none|disabled', 'the default');

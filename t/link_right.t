@@ -46,6 +46,10 @@ my %call = (
     link_enable      => [ $a, $change ],
     link_target_set  => [ "$a target=de url=https://x.example/", $change ],
     link_target_drop => [ "$a target=spare", $change ],
+    link_target_import =>
+        [ 'csv=host,slug,target,url~go.acme.example,a,b,https://x.example/',
+          $change ],
+    link_target_export => [ 'org=acme', $read ],
 );
 
 # the others are in t/link_stats.t
@@ -88,7 +92,7 @@ for my $function (sort keys %call) {
 }
 
 is(state_of('owner', $_, ''), 'US403', "$_ of all orgs")
-    for qw(domain_list link_export link_health);
+    for qw(domain_list link_export link_health link_target_export);
 is(state_of('owner', 'link_export', 'org=acme host=go.beta.example'), 'US403',
    'nor a host that is not its own');
 is(state_of('owner', 'link_health', 'host=go.beta.example'), 'US403',

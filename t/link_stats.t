@@ -37,6 +37,8 @@ my %call = (
     link_group_remove => [ "$g host=go.acme.example slug=spare", $change ],
     link_group_drop   => [ 'org=acme group=spare', $change ],
     link_group_stats  => [ $g, $read ],
+    link_group_import => [ 'org=acme csv=group', $change ],
+    link_group_export => [ 'org=acme', $read ],
 );
 
 is(join(' ', sort keys %call),

@@ -70,8 +70,8 @@ like($t->ctl_fails("$network sub_id_length=20"), qr/lead elsewhere first/,
 # a link that is disabled has no record, and so its targets any size
 
 $t->ctl("link disable $link=good");
-$t->ctl("link target set $link=good target=t$_ step=$_ url=https://a.example/"
-        . 'x' x 1900) for 1 .. 5;
+$t->ctl("link target set $link=good target=t$_ step=$_ url=https://a.example/{click_id}"
+        . 'x' x 1890) for 1 .. 5;
 like($t->ctl_fails("link enable $link=good"),
      qr/the link is too long.*link target drop" drops a target/s,
      'too long to be enabled');

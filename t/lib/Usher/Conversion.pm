@@ -40,7 +40,7 @@ partner join org=acme partner=ann program=books
 partner join org=acme partner=bob program=books
 campaign create org=acme name=spring
 domain add org=acme host=go.acme.example
-link add host=go.acme.example slug=s url=https://x.example/ program=shoes campaign=spring
+link add host=go.acme.example slug=s url=https://x.example/?subid={click_id} program=shoes campaign=spring
 link add host=go.acme.example slug=a url=https://x.example/ program=books partner=ann
 link add host=go.acme.example slug=b url=https://x.example/ program=books partner=bob
 END
