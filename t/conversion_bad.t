@@ -130,6 +130,15 @@ is_deeply(event($t, 'click_status', 'r1'), [ 1 ], 'a row all the same');
 
 cmp_ok(counter($t, 'conversions_invalid'), '>', 20, 'counted');
 cmp_ok(counter($t, 'conversions_unavailable'), '>=', 1, 'as is what cannot be told');
+
+my %ends;
+
+$ends{$1}++ while $t->slurp($t->dir . '/edge1/said.log') =~ /\|(?!-)(\w+)$/mg;
+
+my $counted = $t->get('/status')->json->{conversions};
+
+is_deeply({ map { $counted->{$_} ? ($_ => $counted->{$_}) : () } keys %$counted },
+          \%ends, 'each by how it ended');
 $t->wait_for(sub { $t->sql("select api.journal_verify()->>'ok'") eq 'true' },
              'the books balance');
 

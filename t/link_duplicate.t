@@ -117,7 +117,7 @@ is(reason('none/a'), 21, 'is seen all the same');
 is($t->sql("select string_agg(distinct visitor, '') from usher.click
             where address is null"), '', 'and leaves none');
 
-is(value('clicks_duplicate_total'), 3, 'duplicates are counted');
+is(value('clicks_total{reason="duplicate"}'), 3, 'duplicates are counted');
 
 # what survives
 

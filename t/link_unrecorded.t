@@ -58,9 +58,14 @@ for my $n (1 .. 3000) {
 
 my $full = dropped();
 
+sub answered { $t->get('/status')->json->{clicks}{valid} }
+
 cmp_ok($full, '>', 0, 'the journal is full');
+my $answered = answered();
+
 is(click('/a', '192.0.2.1'), 302, 'a click passes');
 is(click('/deny/a', '192.0.2.2'), 503, 'or is denied');
+is(answered(), $answered + 1, 'who is sent on is counted, and nobody else');
 cmp_ok(dropped(), '>=', $full + 2, 'both are no rows');
 
 $t->start('redis');

@@ -64,7 +64,6 @@
     _(zone_forgotten, "Cells with a bucket above idle evicted.")              \
     _(zone_recovered, "Sets cleared after their owner died.")                 \
     _(zone_locked, "Changes given up: the set stayed locked.")                \
-    _(clicks_duplicate, "Clicks of a visitor who had clicked within 1 h.")    \
     _(clicks_forgotten, "Clicks that the zone forgot within their hour.")     \
     _(limit_races, "Charges left standing after a lost race.")                \
     _(journal_events, "Events appended to the journal.")                      \
@@ -80,10 +79,24 @@
     _(journal_syncs, "Syncs done.")                                           \
     _(redis_errors, "Errors and lost connections of Redis.")
 
+/*
+ * Families of counters, one for each word: usher_<name>_total{label="word"}.
+ * The words are in ngx_http_usher_metrics.c, which sees that there are as many.
+ *
+ *     _(name, label, number, help)
+ */
+#define NGX_HTTP_USHER_FAMILIES(_)                                            \
+    _(clicks, "reason", 16, "Clicks, by what they count as.")                 \
+    _(redirects, "status", 8, "Clicks that were sent somewhere.")             \
+    _(conversions, "reason", 20, "Postbacks and pixels, by how they ended.")
+
 
 typedef struct {
 #define _(name, help)  uint64_t  name;
     NGX_HTTP_USHER_COUNTERS(_)
+#undef _
+#define _(name, label, number, help)  uint64_t  name[number];
+    NGX_HTTP_USHER_FAMILIES(_)
 #undef _
 } ngx_http_usher_counters_t;
 

@@ -491,6 +491,8 @@ ngx_http_usher_conversion_answer(ngx_http_request_t *r,
     counter = (uint64_t *) ((u_char *) ngx_http_usher_counters + end->counter);
     *counter += 1;
 
+    ngx_http_usher_count(conversions[conversion->status]);
+
     return end->status == NGX_HTTP_OK
            ? ngx_http_usher_conversion_send(r, conversion->postback.pixel)
            : ngx_http_usher_conversion_refuse(r, end);

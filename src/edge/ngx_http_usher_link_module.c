@@ -31,6 +31,7 @@ static ngx_int_t ngx_http_usher_link_unavailable(ngx_http_request_t *r,
 static ngx_uint_t ngx_http_usher_link_prefetch(ngx_http_request_t *r);
 static void ngx_http_usher_link_label(ngx_http_request_t *r,
     ngx_http_usher_link_conf_t *llcf, ngx_http_usher_click_t *click);
+static void ngx_http_usher_link_count(ngx_http_usher_click_t *click);
 static ngx_int_t ngx_http_usher_link_send(ngx_http_request_t *r,
     ngx_http_usher_click_t *click, ngx_str_t *location);
 static ngx_int_t ngx_http_usher_link_not_allowed(ngx_http_request_t *r);
@@ -42,6 +43,10 @@ static void *ngx_http_usher_link_create_main_conf(ngx_conf_t *cf);
 static void *ngx_http_usher_link_create_conf(ngx_conf_t *cf);
 static char *ngx_http_usher_link_merge_conf(ngx_conf_t *cf, void *parent,
     void *child);
+
+
+/* 301 to 308 */
+#define NGX_HTTP_USHER_REDIRECTS  8
 
 
 typedef struct {
@@ -251,6 +256,8 @@ ngx_http_usher_link_handler(ngx_http_request_t *r)
     if (rc != NGX_OK) {
         return ngx_http_usher_link_unavailable(r, NGX_DECLINED);
     }
+
+    ngx_http_usher_link_count(&click);
 
     return ngx_http_usher_link_send(r, &click, &location);
 }
@@ -512,6 +519,28 @@ ngx_http_usher_link_label(ngx_http_request_t *r,
     {
         ngx_http_usher_link_nowhere(click);
         click->status = NGX_HTTP_SERVICE_UNAVAILABLE;
+    }
+}
+
+
+/* Whoever is answered is counted, also where the journal had no room. */
+
+static void
+ngx_http_usher_link_count(ngx_http_usher_click_t *click)
+{
+    ngx_uint_t                   redirect;
+    const usher_click_reason_t  *reason;
+
+    reason = usher_click_reason((unsigned) click->reason);
+    redirect = click->status - NGX_HTTP_MOVED_PERMANENTLY;
+
+    if (reason != NULL) {
+        ngx_http_usher_count(clicks[reason
+                                    - usher_click_reason(USHER_CLICK_VALID)]);
+    }
+
+    if (click->url.len && redirect < NGX_HTTP_USHER_REDIRECTS) {
+        ngx_http_usher_count(redirects[redirect]);
     }
 }
 

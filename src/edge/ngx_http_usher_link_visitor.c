@@ -66,7 +66,6 @@ ngx_http_usher_link_visitor(ngx_http_request_t *r,
     if (click->link != NULL && reason != NULL && reason->net
         && ngx_http_usher_link_again(click, visitor))
     {
-        ngx_http_usher_count(clicks_duplicate);
         click->reason = USHER_CLICK_DUPLICATE;
     }
 }

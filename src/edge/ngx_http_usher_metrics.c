@@ -2,12 +2,13 @@
 /*
  * ngx_http_usher_metrics.c - usher_metrics: Prometheus text, format 0.0.4.
  *
- * Labels are bounded: parts of the zone, roles of Redis, and the place of a
- * worker in a table of fixed size, which a new worker takes over when the
- * one before it has gone.  Slots and keys are no labels.
+ * Labels are bounded: parts of the zone, roles of Redis, reasons, and the
+ * place of a worker in a table of fixed size, which a new worker takes over
+ * when the one before it has gone.  Slots and keys are no labels.
  */
 
 
+#include "ngx_http_usher_conversion.h"
 #include "ngx_http_usher_status.h"
 #include "usher_version.h"
 
@@ -31,6 +32,8 @@ static void ngx_http_usher_metrics_shared(ngx_http_usher_text_t *t,
 static void ngx_http_usher_metrics_redis(ngx_http_usher_text_t *t,
     ngx_http_usher_status_t *st);
 static void ngx_http_usher_metrics_journal(ngx_http_usher_text_t *t,
+    ngx_http_usher_status_t *st);
+static void ngx_http_usher_metrics_families(ngx_http_usher_text_t *t,
     ngx_http_usher_status_t *st);
 
 
@@ -64,6 +67,49 @@ static ngx_http_usher_metric_t  ngx_http_usher_metrics_of_journal[] = {
 };
 
 
+/* In the order of their numbers, or from 301 on. */
+
+#define _(name, number, word, net)  word,
+
+static const char *const  ngx_http_usher_words_of_clicks[] = {
+    USHER_CLICK_REASONS(_)
+};
+
+#undef _
+#define _(name, word, status, title, hint, counter)  word,
+
+static const char *const  ngx_http_usher_words_of_conversions[] = {
+    NULL,
+    NGX_HTTP_USHER_CONVERSIONS(_)
+};
+
+#undef _
+
+static const char *const  ngx_http_usher_words_of_redirects[] = {
+    "301", "302", NULL, NULL, NULL, NULL, "307", "308"
+};
+
+
+#define _(name, label, number, help)                                          \
+    typedef char  ngx_http_usher_words_of_##name##_t[                         \
+        sizeof(ngx_http_usher_words_of_##name)                                \
+        == number * sizeof(char *) ? 1 : -1];
+
+NGX_HTTP_USHER_FAMILIES(_)
+
+#undef _
+#define _(name, label, number, help)                                          \
+    { #name, label, help, offsetof(ngx_http_usher_counters_t, name), number,  \
+      ngx_http_usher_words_of_##name },
+
+const ngx_http_usher_family_t  ngx_http_usher_families[] = {
+    NGX_HTTP_USHER_FAMILIES(_)
+    { NULL, NULL, NULL, 0, 0, NULL }
+};
+
+#undef _
+
+
 void
 ngx_http_usher_metrics_text(ngx_http_usher_text_t *t,
     ngx_http_usher_status_t *st)
@@ -95,6 +141,8 @@ ngx_http_usher_metrics_text(ngx_http_usher_text_t *t,
 
     NGX_HTTP_USHER_COUNTERS(_)
 #undef _
+
+    ngx_http_usher_metrics_families(t, st);
 }
 
 
@@ -283,6 +331,32 @@ ngx_http_usher_metrics_journal(ngx_http_usher_text_t *t,
 
             ngx_http_usher_text(t, "%s{worker=\"%ui\"} %uA\n", m->name,
                                 w->index, *value);
+        }
+    }
+}
+
+
+static void
+ngx_http_usher_metrics_families(ngx_http_usher_text_t *t,
+    ngx_http_usher_status_t *st)
+{
+    uint64_t                       *counters;
+    ngx_uint_t                      i;
+    const ngx_http_usher_family_t  *f;
+
+    for (f = ngx_http_usher_families; f->name; f++) {
+        counters = (uint64_t *) ((u_char *) &st->counters + f->offset);
+
+        ngx_http_usher_text(t, "# HELP usher_%s_total %s\n"
+                            "# TYPE usher_%s_total counter\n",
+                            f->name, f->help, f->name);
+
+        for (i = 0; i < f->n; i++) {
+            if (f->words[i] != NULL) {
+                ngx_http_usher_text(t, "usher_%s_total{%s=\"%s\"} %uL\n",
+                                    f->name, f->label, f->words[i],
+                                    counters[i]);
+            }
         }
     }
 }

@@ -49,6 +49,17 @@ typedef struct {
 } ngx_http_usher_status_t;
 
 
+/* A family of counters and its words, one for each of them. */
+typedef struct {
+    const char         *name;
+    const char         *label;
+    const char         *help;
+    size_t              offset;      /* in ngx_http_usher_counters_t */
+    ngx_uint_t          n;
+    const char *const  *words;       /* NULL: there is no such counter */
+} ngx_http_usher_family_t;
+
+
 /* Appends by ngx_vslprintf(), as much as there is room for. */
 void ngx_http_usher_text(ngx_http_usher_text_t *t, const char *fmt, ...);
 
@@ -57,6 +68,9 @@ void ngx_http_usher_status_text(ngx_http_usher_text_t *t,
 void ngx_http_usher_metrics_text(ngx_http_usher_text_t *t,
     ngx_http_usher_status_t *st);
 
+
+/* The last has no name. */
+extern const ngx_http_usher_family_t  ngx_http_usher_families[];
 
 extern const char  *ngx_http_usher_status_roles[NGX_HTTP_USHER_STATUS_ROLES];
 

@@ -37,6 +37,8 @@ static void ngx_http_usher_status_shared(ngx_http_usher_text_t *t,
     ngx_http_usher_status_t *st);
 static void ngx_http_usher_status_workers(ngx_http_usher_text_t *t,
     ngx_http_usher_status_t *st);
+static void ngx_http_usher_status_families(ngx_http_usher_text_t *t,
+    ngx_http_usher_status_t *st);
 static void *ngx_http_usher_status_create_main_conf(ngx_conf_t *cf);
 static char *ngx_http_usher_status(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
@@ -325,7 +327,9 @@ ngx_http_usher_status_text(ngx_http_usher_text_t *t,
     NGX_HTTP_USHER_COUNTERS(_)
 #undef _
 
-    ngx_http_usher_text(t, "}}\n");
+    ngx_http_usher_text(t, "}");
+    ngx_http_usher_status_families(t, st);
+    ngx_http_usher_text(t, "}\n");
 }
 
 
@@ -435,6 +439,36 @@ ngx_http_usher_status_workers(ngx_http_usher_text_t *t,
     }
 
     ngx_http_usher_text(t, "]");
+}
+
+
+static void
+ngx_http_usher_status_families(ngx_http_usher_text_t *t,
+    ngx_http_usher_status_t *st)
+{
+    uint64_t                       *counters;
+    ngx_uint_t                      i, first;
+    const ngx_http_usher_family_t  *f;
+
+    for (f = ngx_http_usher_families; f->name; f++) {
+        counters = (uint64_t *) ((u_char *) &st->counters + f->offset);
+        first = 1;
+
+        ngx_http_usher_text(t, ",\"%s\":{", f->name);
+
+        for (i = 0; i < f->n; i++) {
+
+            if (f->words[i] == NULL) {
+                continue;
+            }
+
+            ngx_http_usher_text(t, "%s\"%s\":%uL", first ? "" : ",",
+                                f->words[i], counters[i]);
+            first = 0;
+        }
+
+        ngx_http_usher_text(t, "}");
+    }
 }
 
 

@@ -78,7 +78,7 @@ ngx_int_t ngx_http_usher_zone_record_drop(ngx_uint_t kind, ngx_str_t *id,
 
 
 /* Where the figures of a process lie in its slot, behind its counters. */
-#define NGX_HTTP_USHER_FIGURES  640
+#define NGX_HTTP_USHER_FIGURES  896
 
 /* This process's view of the zone; head is NULL where there is none. */
 extern usher_zone_t  ngx_http_usher_zone;
