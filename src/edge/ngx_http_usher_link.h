@@ -84,6 +84,15 @@ typedef struct {
 } ngx_http_usher_domain_t;
 
 
+/* The cookie that a redirect sets. */
+typedef struct {
+    ngx_http_usher_cookie_t    cookie;
+    ngx_str_t                  attributes;   /* behind its value */
+    time_t                     age;          /* seconds */
+    unsigned                   secure:1;     /* always; else on https */
+} ngx_http_usher_link_cookie_t;
+
+
 /* What a location says of its links. */
 typedef struct {
     ngx_http_complex_value_t  *slug;         /* NULL: no usher_link here */
@@ -96,6 +105,7 @@ typedef struct {
     ngx_uint_t                 prefetch;     /* NGX_HTTP_USHER_PREFETCH_* */
     ngx_flag_t                 visitor;      /* is hashed */
     ngx_uint_t                 fields;       /* NGX_HTTP_USHER_FIELD_* */
+    ngx_http_usher_link_cookie_t  *cookie;   /* NULL: none */
 } ngx_http_usher_link_conf_t;
 
 /* What the event of a click may keep. */
@@ -142,6 +152,8 @@ typedef struct {
     ngx_str_t               referrer;        /* host */
     ngx_str_t               subs[NGX_HTTP_USHER_SUBS];
     ngx_str_t               id;              /* signed; empty: none */
+    usher_click_key_t      *keys;            /* by which ids are known, */
+    size_t                  nkeys;           /* for this turn of the loop */
     ngx_str_t               visitor;         /* empty: not wanted, unknown */
     ngx_str_t               args;            /* without "to" */
     ngx_str_t               page;            /* of a deep link; empty: none */
@@ -242,6 +254,16 @@ ngx_int_t ngx_http_usher_link_click(ngx_http_request_t *r,
  */
 void ngx_http_usher_link_visitor(ngx_http_request_t *r,
     ngx_http_usher_link_conf_t *llcf, ngx_http_usher_click_t *click);
+
+
+/* ---- ngx_http_usher_link_cookie.c */
+
+/* Sets the cookie, if this click has one. */
+ngx_int_t ngx_http_usher_link_cookie(ngx_http_request_t *r,
+    ngx_http_usher_link_conf_t *llcf, ngx_http_usher_click_t *click);
+
+char *ngx_http_usher_link_cookie_directive(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
 
 
 /* ---- ngx_http_usher_link_record.c */

@@ -85,6 +85,8 @@ ngx_http_usher_link_id(ngx_http_request_t *r, ngx_http_usher_click_t *click)
 
     click->id.data = text;
     click->id.len = USHER_CLICK_TEXT;
+    click->keys = keys;
+    click->nkeys = n;
 
     return NGX_OK;
 }

@@ -33,7 +33,8 @@ static void ngx_http_usher_link_label(ngx_http_request_t *r,
     ngx_http_usher_link_conf_t *llcf, ngx_http_usher_click_t *click);
 static void ngx_http_usher_link_count(ngx_http_usher_click_t *click);
 static ngx_int_t ngx_http_usher_link_send(ngx_http_request_t *r,
-    ngx_http_usher_click_t *click, ngx_str_t *location);
+    ngx_http_usher_link_conf_t *llcf, ngx_http_usher_click_t *click,
+    ngx_str_t *location);
 static ngx_int_t ngx_http_usher_link_not_allowed(ngx_http_request_t *r);
 
 static char *ngx_http_usher_link(ngx_conf_t *cf, ngx_command_t *cmd,
@@ -132,6 +133,14 @@ static ngx_command_t  ngx_http_usher_link_commands[] = {
       NGX_HTTP_LOC_CONF_OFFSET,
       offsetof(ngx_http_usher_link_conf_t, fields),
       &ngx_http_usher_link_fields },
+
+    { ngx_string("usher_link_cookie"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_HTTP_LIF_CONF
+                        |NGX_CONF_TAKE123,
+      ngx_http_usher_link_cookie_directive,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
 
       ngx_null_command
 };
@@ -259,7 +268,7 @@ ngx_http_usher_link_handler(ngx_http_request_t *r)
 
     ngx_http_usher_link_count(&click);
 
-    return ngx_http_usher_link_send(r, &click, &location);
+    return ngx_http_usher_link_send(r, llcf, &click, &location);
 }
 
 
@@ -547,7 +556,8 @@ ngx_http_usher_link_count(ngx_http_usher_click_t *click)
 
 static ngx_int_t
 ngx_http_usher_link_send(ngx_http_request_t *r,
-    ngx_http_usher_click_t *click, ngx_str_t *location)
+    ngx_http_usher_link_conf_t *llcf, ngx_http_usher_click_t *click,
+    ngx_str_t *location)
 {
     ngx_int_t         rc;
     ngx_str_t         policy;
@@ -574,7 +584,8 @@ ngx_http_usher_link_send(ngx_http_request_t *r,
     h = ngx_http_usher_header(r, &names[0], location);
 
     if (h == NULL
-        || ngx_http_usher_header(r, &names[2], &robots) == NULL)
+        || ngx_http_usher_header(r, &names[2], &robots) == NULL
+        || ngx_http_usher_link_cookie(r, llcf, click) != NGX_OK)
     {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
@@ -713,6 +724,7 @@ ngx_http_usher_link_create_conf(ngx_conf_t *cf)
     conf->datacentre = NGX_CONF_UNSET_PTR;
     conf->prefetch = NGX_CONF_UNSET_UINT;
     conf->visitor = NGX_CONF_UNSET;
+    conf->cookie = NGX_CONF_UNSET_PTR;
 
     return conf;
 }
@@ -746,6 +758,7 @@ ngx_http_usher_link_merge_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_conf_merge_uint_value(conf->prefetch, prev->prefetch,
                               NGX_HTTP_USHER_PREFETCH_LABEL);
     ngx_conf_merge_value(conf->visitor, prev->visitor, 1);
+    ngx_conf_merge_ptr_value(conf->cookie, prev->cookie, NULL);
     ngx_conf_merge_bitmask_value(conf->fields, prev->fields,
                                  (NGX_CONF_BITMASK_SET
                                   |NGX_HTTP_USHER_FIELD_ALL));

@@ -48,6 +48,14 @@ struct ngx_http_usher_saved_s {
 };
 
 
+/* A cookie that has ids of clicks. */
+typedef struct {
+    ngx_str_t                name;
+    ngx_str_t                variable;    /* cookie_<name> */
+    ngx_uint_t               hash;        /* of that */
+} ngx_http_usher_cookie_t;
+
+
 /* The first directive that does nothing without another one. */
 typedef struct {
     ngx_str_t                directive;
@@ -183,6 +191,17 @@ usher_secret_keys_t *ngx_http_usher_secret_keys(void);
  */
 ngx_int_t ngx_http_usher_click_keys(ngx_http_request_t *r,
     usher_click_key_t **keys, size_t *n, usher_click_key_t **current);
+
+
+/* ---- ngx_http_usher_cookie.c */
+
+/* Of a name as a directive has it; or what is wrong, as they say it. */
+char *ngx_http_usher_cookie_name(ngx_conf_t *cf, ngx_str_t *name,
+    ngx_http_usher_cookie_t *cookie);
+
+/* What the request brings of it; empty: nothing. */
+ngx_int_t ngx_http_usher_cookie(ngx_http_request_t *r,
+    ngx_http_usher_cookie_t *cookie, ngx_str_t *value);
 
 
 /* ---- ngx_http_usher_argument.c */
