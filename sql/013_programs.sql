@@ -58,7 +58,8 @@ as $$
                      and (select bool_and(coalesce(
                               e.key = any (array['click_id', 'transaction_id',
                                   'amount', 'sale_amount', 'currency',
-                                  'status', 'status_time', 'event_id'])
+                                  'status', 'status_time', 'event_id',
+                                  'subscription'])
                               and e.value ~ '^[A-Za-z0-9_.-]{1,64}$', false))
                           from jsonb_each_text(map) e) end
 $$;
@@ -159,7 +160,7 @@ comment on column usher.network_preset.parameters is
     'Which parameter of a postback, or of a report, holds what: click_id, '
     'transaction_id, amount (earned), sale_amount, currency, status, '
     'status_time (when that became so, not when the sale was), event_id (of '
-    'the message); of a list the first';
+    'the message), subscription (that it is a payment of); of a list the first';
 comment on column usher.network_preset.macro is
     'How it writes a macro, the name being %; null: its postbacks have a form '
     'of their own, or there are none';
@@ -284,7 +285,7 @@ values
      '{"click_id": "trackingCodes", "transaction_id": "receipt",
        "amount": "totalAccountAmount", "sale_amount": "totalOrderAmount",
        "currency": "currency", "status": "transactionType",
-       "status_time": "transactionTime"}',
+       "status_time": "transactionTime", "subscription": "receipt"}',
      null, null,
      '{"sale": "approved", "bill": "approved", "rfnd": "reversed",
        "cgbk": "reversed", "insf": "rejected"}',
@@ -297,7 +298,8 @@ values
      '[A-Za-z0-9]', 32, null, false, 'unverified',
      '{"click_id": "cid", "transaction_id": "transaction_id",
        "amount": "amount_affiliate", "sale_amount": "amount_brutto",
-       "currency": "currency", "status": "transaction_type"}',
+       "currency": "currency", "status": "transaction_type",
+       "subscription": "order_id"}',
      '{%}', null,
      '{"payment": "approved", "refund": "reversed",
        "chargeback": "reversed", "on_payment": "approved",

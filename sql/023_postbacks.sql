@@ -22,7 +22,7 @@ as $$
                    e.key = any (array['click_id', 'transaction_id', 'status',
                                       'amount', 'sale_amount', 'currency',
                                       'customer', 'coupon', 'status_time',
-                                      'event_id'])
+                                      'event_id', 'subscription'])
                    and coalesce(e.value ~ '^[A-Za-z0-9_.-]{1,64}$', true))
                from jsonb_each_text(map) e), true)
 $$;
@@ -235,7 +235,8 @@ create view usher.postback_setup as
                case when p.network_id is null
                     then '{"customer": "customer", "coupon": "coupon",
                            "status_time": "status_time",
-                           "event_id": "event_id"}'::jsonb
+                           "event_id": "event_id",
+                           "subscription": "subscription"}'::jsonb
                     else '{}' end || s.parameters || p.parameters)
            as parameters,
            s.statuses || p.statuses as statuses, s.currency, s.macro
@@ -245,7 +246,8 @@ create view usher.postback_setup as
 
 comment on view usher.postback_setup is
     'What holds for a postback: what it says itself, else its preset; a shop '
-    'of ours has generic, with customer, coupon, status_time and event_id';
+    'of ours has generic, with customer, coupon, status_time, event_id and '
+    'subscription';
 comment on column usher.postback_setup.id is 'The postback';
 comment on column usher.postback_setup.org_id is 'Whose conversions it tells';
 comment on column usher.postback_setup.network_id is 'The network, or null';

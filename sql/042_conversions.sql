@@ -29,6 +29,8 @@ create table usher.conversion_event (
     coupon          text not null,
     status_time     text not null,
     event_id        text not null,
+    subscription    text not null,
+    cookie          text not null,
     digest          bytea not null,
     node            text not null,
     request_id      text not null,
@@ -75,8 +77,13 @@ comment on column usher.conversion_event.status_time is
     'When the state became so, as it was written; empty: not said';
 comment on column usher.conversion_event.event_id is
     'What the network calls this message; empty: nothing';
+comment on column usher.conversion_event.subscription is
+    'Subscription that it is a payment of; empty: not said';
+comment on column usher.conversion_event.cookie is
+    'Ids of clicks in the cookie of the browser, signed by us, the oldest '
+    'first, points between; the last is click_id; empty: none was used';
 comment on column usher.conversion_event.digest is
-    'SHA-256 of transaction_id to event_id, click_id and origin';
+    'SHA-256 of transaction_id to subscription, click_id and origin';
 comment on column usher.conversion_event.node is 'usher_node';
 comment on column usher.conversion_event.request_id is
     'Unique id of the request';

@@ -73,6 +73,7 @@ create table usher.conversion (
     amount_problem    text check (char_length(amount_problem) <= 200),
     customer          text not null default '',
     coupon            text not null default '',
+    subscription      text not null default '',
     link_id           bigint references usher.link,
     click_id          text,
     clicked_at        timestamptz,
@@ -120,6 +121,9 @@ create index conversion_program on usher.conversion (program_id);
 create index conversion_customer
     on usher.conversion (scope, customer, occurred_at, id)
     where customer <> '';
+create index conversion_subscription
+    on usher.conversion (scope, subscription, occurred_at, id)
+    where subscription <> '';
 create index conversion_problem on usher.conversion (org_id, id)
     where state_problem is not null or amount_problem is not null;
 
@@ -165,6 +169,8 @@ comment on column usher.conversion.amount_problem is
 comment on column usher.conversion.customer is
     'What the shop calls the customer; empty: not said';
 comment on column usher.conversion.coupon is 'Code of a coupon; empty: none';
+comment on column usher.conversion.subscription is
+    'Subscription that it is a payment of; empty: none is known';
 comment on column usher.conversion.link_id is
     'The link it comes of; null: see unattributed';
 comment on column usher.conversion.click_id is
@@ -172,7 +178,8 @@ comment on column usher.conversion.click_id is
 comment on column usher.conversion.clicked_at is 'When that was';
 comment on column usher.conversion.via is
     'How it was found: click (its own id), customer (one presented for the '
-    'customer before), coupon, renewal (as an earlier one of the customer)';
+    'customer before), coupon, renewal (as another of its subscription, or an '
+    'earlier one of the customer)';
 comment on column usher.conversion.bound_by is
     'Who told what it was found by; a pixel''s word gives way to another''s';
 comment on column usher.conversion.unattributed is
@@ -201,6 +208,8 @@ comment on index usher.conversion_link is 'The conversions of a link';
 comment on index usher.conversion_program is 'The conversions of a program';
 comment on index usher.conversion_customer is
     'The conversions of a customer, by time';
+comment on index usher.conversion_subscription is
+    'The payments of a subscription';
 comment on index usher.conversion_problem is 'What has to be looked at';
 
 

@@ -25,7 +25,9 @@ create type usher.conversion_said as (
     customer        text,
     coupon          text,
     status_time     text,
-    event_id        text
+    event_id        text,
+    subscription    text,
+    clicks          text[]
 );
 
 comment on type usher.conversion_said is
@@ -290,6 +292,26 @@ comment on function usher.conversion_bind(usher.conversion, bigint, text,
     'Binds it to a link, with what that belongs to now';
 
 
+create function usher.conversion_as(inout c usher.conversion,
+    other usher.conversion, origin text)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    c := usher.conversion_bind(c, other.link_id, other.click_id, 'renewal',
+                               origin);
+    c.program_id := other.program_id;
+    c.product_id := other.product_id;
+    c.campaign_id := other.campaign_id;
+    c.partner_id := other.partner_id;
+end
+$$;
+
+comment on function usher.conversion_as(usher.conversion, usher.conversion,
+    text) is
+    'Binds it as another was, and to what its link was then';
+
+
 create function usher.conversion_otherwise(inout c usher.conversion,
     origin text)
 language plpgsql stable
@@ -326,12 +348,7 @@ begin
     end if;
 
     if other.link_id is not null then
-        c := usher.conversion_bind(c, other.link_id, other.click_id,
-                                   'renewal', origin);
-        c.program_id := other.program_id;
-        c.product_id := other.product_id;
-        c.campaign_id := other.campaign_id;
-        c.partner_id := other.partner_id;
+        c := usher.conversion_as(c, other, origin);
     end if;
 end
 $$;
@@ -384,14 +401,31 @@ comment on function usher.customer_ends(usher.conversion) is
 
 
 create function usher.conversion_attribute(inout c usher.conversion,
-    reason smallint, click text, origin text)
+    reason smallint, click text, clicks text[], origin text)
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
     ids     text[] := '{}';
     chosen  text;
+    other   usher.conversion;
 begin
+    -- A subscription is where its first payment came from, whatever was
+    -- clicked since; and it does not matter which of them is heard of first.
+    if c.subscription <> '' then
+        select e.* into other
+        from usher.conversion e
+        where e.scope = c.scope and e.subscription = c.subscription
+              and e.id <> c.id and e.link_id is not null and e.confirmed
+        order by e.occurred_at, e.id
+        limit 1;
+    end if;
+
+    if other.link_id is not null then
+        c := usher.conversion_as(c, other, origin);
+        return;
+    end if;
+
     -- reason and click are what the message says; there may be none.
     if reason is null then
         reason := usher.click_judge(click, c.occurred_at, c.org_id,
@@ -406,12 +440,19 @@ begin
         ids := array_append(array_remove(ids, click), click);
     end if;
 
+    ids := ids || array(
+        select k
+        from unnest(clicks) k
+        where k <> all (ids)
+              and usher.click_judge(k, c.occurred_at, c.org_id, c.network_id,
+                                    c.program_id) is null);
+
     chosen := usher.click_choose(ids);
 
     if chosen is not null then
         c := usher.conversion_bind(c, (usher.click_read(chosen)).link_id,
-                 chosen, case when chosen = click then 'click'
-                              else 'customer' end, origin);
+                 chosen, case when chosen = any (array_append(clicks, click))
+                              then 'click' else 'customer' end, origin);
         return;
     end if;
 
@@ -427,9 +468,10 @@ end
 $$;
 
 comment on function usher.conversion_attribute(usher.conversion, smallint,
-    text, text) is
-    'Binds a conversion to a click of its customer, the link of its coupon, '
-    'or as before; or says why there is none';
+    text, text[], text) is
+    'Binds a conversion as its subscription, to its click, one of the clicks '
+    'of its cookie or its customer, the link of its coupon, or as before; or '
+    'says why there is none';
 
 
 create function usher.conversion_json(c usher.conversion)
@@ -444,7 +486,9 @@ as $$
         'click_id', c.click_id, 'via', c.via,
         'unattributed', c.unattributed, 'program_id', c.program_id,
         'partner_id', c.partner_id, 'customer', nullif(c.customer, ''),
-        'coupon', nullif(c.coupon, ''), 'occurred_at', c.occurred_at))
+        'coupon', nullif(c.coupon, ''),
+        'subscription', nullif(c.subscription, ''),
+        'occurred_at', c.occurred_at))
 $$;
 
 comment on function usher.conversion_json(usher.conversion) is
@@ -479,6 +523,10 @@ begin
         c.coupon := s.coupon;
     end if;
 
+    if s.subscription <> '' and (c.subscription = '' or first) then
+        c.subscription := s.subscription;
+    end if;
+
     -- A browser may claim any coupon and any customer, but no click.
     if c.link_id is null
        or (c.bound_by = 'pixel' and not weak
@@ -487,7 +535,8 @@ begin
         tried := c;
         tried.link_id := null;
         tried := usher.conversion_attribute(tried, s.click_reason,
-                                            s.click_id, s.origin);
+                                            s.click_id, s.clicks,
+                                            s.origin);
 
         if tried.link_id is not null or c.link_id is null then
             c := tried;
@@ -525,14 +574,14 @@ begin
     update usher.conversion u
     set (confirmed, occurred_at, state, state_at, amount, amount_told,
          sale_amount, sale_told, currency, state_problem, state_problem_at,
-         amount_problem, customer, coupon, link_id, click_id, clicked_at,
-         via, bound_by, unattributed, program_id, product_id, campaign_id,
+         amount_problem, customer, coupon, subscription, link_id, click_id,
+         clicked_at, via, bound_by, unattributed, program_id, product_id, campaign_id,
          partner_id, changed_at)
         = (c.confirmed, c.occurred_at, c.state, c.state_at, c.amount,
            c.amount_told, c.sale_amount, c.sale_told, c.currency,
            c.state_problem, c.state_problem_at, c.amount_problem, c.customer,
-           c.coupon, c.link_id, c.click_id, c.clicked_at, c.via, c.bound_by,
-           c.unattributed, c.program_id, c.product_id, c.campaign_id,
+           c.coupon, c.subscription, c.link_id, c.click_id, c.clicked_at,
+           c.via, c.bound_by, c.unattributed, c.program_id, c.product_id, c.campaign_id,
            c.partner_id,
            case when before = after then u.changed_at
                 else clock_timestamp() end)
@@ -548,6 +597,19 @@ begin
 
     if change.effect <> 'none' then
         perform usher.conversion_changed(change);
+    end if;
+
+    -- payments of it that were heard of before
+    if c.subscription <> '' and c.confirmed and c.link_id is not null
+       and (was.link_id is null or not was.confirmed
+            or was.subscription <> c.subscription)
+    then
+        perform usher.todo_put('binding', array(
+            select jsonb_build_object('conversion', e.id)
+            from usher.conversion e
+            where e.scope = c.scope and e.subscription = c.subscription
+                  and e.link_id is null
+            order by e.id));
     end if;
 
     return change.effect;
@@ -590,7 +652,8 @@ as $$
              'sale_amount', s.sale_amount, 'currency', s.currency,
              'click_id', s.click_id, 'customer', s.customer,
              'coupon', s.coupon, 'status_time', s.status_time,
-             'event_id', s.event_id))) e
+             'event_id', s.event_id, 'subscription', s.subscription,
+             'clicks', s.clicks))) e
     where e.value <> '""'
 $$;
 
@@ -621,8 +684,15 @@ begin
         end if;
 
         if s.click_reason is null then
-            perform usher.customer_clicked(whose, s.customer, s.click_id);
+            perform usher.customer_clicked(whose, s.customer, k)
+            from unnest(array_append(s.clicks, s.click_id)) k;
         end if;
+    end if;
+
+    -- Nor does one of two payments of a subscription miss the other.
+    if s.subscription <> '' and s.origin <> 'import' then
+        perform pg_advisory_xact_lock(
+            hashtextextended(whose || ' subscription ' || s.subscription, 0));
     end if;
 
     -- Without a transaction it was only a click of a customer.
@@ -695,6 +765,28 @@ comment on function usher.customer_clicked(text, text, text) is
     'at again';
 
 
+create function usher.subscription_id(network_id bigint, id text)
+returns text
+language sql stable
+as $$
+    -- A macro that nobody has filled in, or a word for none, would make all
+    -- that was ever sold one subscription.  ClickBank's payments after the
+    -- first have its receipt, and -B002 and so on behind it.
+    select case
+        when id ~* ('^([{<!%#[].*[]}>!%#]|[0-]+|null|nil|none|nan|n/a|undefined'
+                    '|false)$')
+            then ''
+        when exists (select from usher.network n
+                     where n.id = subscription_id.network_id
+                           and n.preset = 'clickbank')
+            then regexp_replace(id, '-B[0-9]{3}$', '')
+        else id end
+$$;
+
+comment on function usher.subscription_id(bigint, text) is
+    'What all payments of a subscription have, of what one has; empty: nothing';
+
+
 -- The handlers of duty react.
 
 create function usher.status_moment(value text)
@@ -760,7 +852,9 @@ begin
         p.statuses->>lower(e.status collate "C"),
         e.amount, e.sale_amount, e.currency, p.currency,
         nullif(e.click_status, 0), e.click_id, e.customer, e.coupon,
-        e.status_time, e.event_id
+        e.status_time, e.event_id,
+        usher.subscription_id(p.network_id, e.subscription),
+        nullif(string_to_array(e.cookie, '.'), '{}')
         )::usher.conversion_said;
 end
 $$;
@@ -941,7 +1035,7 @@ begin
     where u.id = (reference->>'conversion')::bigint and u.link_id is null
     for update;
 
-    n := usher.conversion_attribute(c, c.unattributed, null, 'pixel');
+    n := usher.conversion_attribute(c, c.unattributed, null, null, 'pixel');
 
     if n.link_id is not null then
         perform usher.conversion_put(c, n, 'bind:' || c.id, 'react',

@@ -19,6 +19,7 @@ as $$
                                     c.amount_problem), ''),
         'link', l.host || '/' || l.slug, 'via', c.via, 'click', c.click_id,
         'partner', r.name, 'unattributed', u.word, 'coupon', c.coupon,
+        'subscription', nullif(c.subscription, ''),
         'origin', c.origin, 'changed', c.changed_at)
     from usher.org o
     left join usher.network n on n.id = c.network_id
@@ -334,7 +335,7 @@ begin
 
         foreach n in array array['transaction_id', 'status', 'amount',
             'sale_amount', 'currency', 'click_id', 'customer', 'coupon',
-            'time']
+            'subscription', 'time']
         loop
             theirs := lower((s.parameters->>n) collate "C");
 
@@ -384,6 +385,8 @@ begin
     l.click_id := lower(coalesce(cell->>'click_id', '') collate "C");
     l.status_time := '';
     l.event_id := '';
+    l.subscription := usher.subscription_id(l.network_id,
+                          left(coalesce(cell->>'subscription', ''), 128));
 
     if l.transaction_id is null or char_length(l.transaction_id) > 128 then
         perform usher.csv_fail(line, 'transaction_id', l.transaction_id,
@@ -618,7 +621,7 @@ are transactions that were known so already, missing those that were not here
 and are now, changed those of which something else was known; of these two the
 first 100 are named.  Columns are named as the network''s preset names them, or
 transaction_id, status, amount, sale_amount, currency, click_id, customer,
-coupon, time; others do not count.  If a line is bad nothing is imported.
+coupon, subscription, time; others do not count.  If a line is bad nothing is imported.
 org: name of the org
 csv: the file: csv=@report.csv
 network: the network that reports

@@ -43,11 +43,13 @@ set search_path = pg_catalog, pg_temp
 as $$
     select usher.pairs('parameters', list,
         '^(click_id|transaction_id|status|amount|sale_amount|currency'
-        '|customer|coupon|status_time|event_id)=([A-Za-z0-9_.-]{1,64})?$',
+        '|customer|coupon|status_time|event_id|subscription)'
+        '=([A-Za-z0-9_.-]{1,64})?$',
         'Write "click_id=aff_sub transaction_id=tid": what is held by which '
         'parameter. There are click_id, transaction_id, status, amount, '
         'sale_amount, currency, customer, coupon, status_time (when the state '
-        'became so) and event_id (of the message); nothing behind the = says '
+        'became so), event_id (of the message) and subscription (that it is a '
+        'payment of); nothing behind the = says '
         'that none holds it.')
 $$;
 
@@ -167,7 +169,8 @@ as $$
           cross join jsonb_each_text(s.parameters) e
           join unnest(array['click_id', 'transaction_id', 'amount',
                             'sale_amount', 'currency', 'status',
-                            'customer', 'coupon', 'status_time', 'event_id'])
+                            'customer', 'coupon', 'status_time', 'event_id',
+                            'subscription'])
                with ordinality f (name, n) on f.name = e.key
           where s.id = p.id and p.form = 'query') m
 $$;

@@ -66,8 +66,9 @@ my $shop = add('shop program=shop pixel=true '
 
 like($shop->{url}, qr{^https://x\.example/p/[a-z2-7]{26}\.gif
      \?click_id=\{click_id\}&.*&customer=\{customer\}&coupon=\{coupon\}
-     &status_time=\{status_time\}&event_id=\{event_id\}$}x,
-     'a token in the path; of ours a customer, a coupon, a time and an id');
+     &status_time=\{status_time\}&event_id=\{event_id\}
+     &subscription=\{subscription\}$}x,
+     'a token in the path; of ours all that there is');
 is($shop->{secret}, undef, 'a pixel has no secret');
 
 my $ins = add('ins network=clickbank key=sign');

@@ -98,17 +98,17 @@ const usher_event_kind_t *usher_event_kinds(void);
 
 /*
  * Conversion events, version 1, written and synced before the answer.  The
- * same of limits; transaction_id to event_id are what was said, and nothing of
- * it is believed here.  The digest is SHA-256, 32 bytes: the same word of the
+ * same of limits; transaction_id to subscription are what was said, and nothing
+ * of it is believed here; cookie has ids of clicks.  The digest is SHA-256, 32 bytes: the same word of the
  * same transaction is one event, and SQL is told that it came again.
  */
 #define USHER_CONVERSION_TAG      "v1"
 #define USHER_CONVERSION_COLUMNS                                              \
     "event_time, postback_id, org_id, origin, click_status, click_id, "       \
     "transaction_id, status, amount, sale_amount, currency, customer, "       \
-    "coupon, status_time, event_id, digest, node, request_id, address, "      \
-    "query, flags"
-#define USHER_CONVERSION_NCOLUMNS 21
+    "coupon, status_time, event_id, subscription, cookie, digest, node, "     \
+    "request_id, address, query, flags"
+#define USHER_CONVERSION_NCOLUMNS 23
 
 #define USHER_CONVERSION_ORIGIN_MAX       16   /* "postback", "pixel" */
 #define USHER_CONVERSION_CLICK_ID_MAX     64
@@ -120,6 +120,8 @@ const usher_event_kind_t *usher_event_kinds(void);
 #define USHER_CONVERSION_COUPON_MAX       64
 #define USHER_CONVERSION_TIME_MAX         64   /* status_time */
 #define USHER_CONVERSION_EVENT_MAX        128  /* event_id */
+#define USHER_CONVERSION_SUBSCRIPTION_MAX 128
+#define USHER_CONVERSION_COOKIE_MAX       263
 #define USHER_CONVERSION_DIGEST           32   /* bytes */
 #define USHER_CONVERSION_NODE_MAX         64
 #define USHER_CONVERSION_ID_MAX           64   /* request_id */

@@ -43,7 +43,8 @@ const char *const  usher_postback_names[USHER_POSTBACK_FIELDS] = {
     "customer",
     "coupon",
     "status_time",
-    "event_id"
+    "event_id",
+    "subscription"
 };
 
 

@@ -51,6 +51,7 @@ typedef enum {
     USHER_POSTBACK_COUPON,
     USHER_POSTBACK_STATUS_TIME,      /* when the state became so */
     USHER_POSTBACK_EVENT_ID,         /* of the message, not the sale */
+    USHER_POSTBACK_SUBSCRIPTION,     /* that the sale is a payment of */
     USHER_POSTBACK_FIELDS
 } usher_postback_field_e;
 

@@ -11,6 +11,7 @@
 
 #include "ngx_http_usher_request.h"
 
+#include "usher_click_list.h"
 #include "usher_postback.h"
 
 
@@ -124,7 +125,17 @@ typedef struct {
     usher_postback_t              fields;
     ngx_uint_t                    click;     /* NGX_HTTP_USHER_CLICK_* */
     u_char                        id[USHER_CLICK_TEXT];    /* of the click */
+    size_t                        cookie_len;
+    u_char                        cookie[USHER_CLICK_LIST_TEXT];
 } ngx_http_usher_conversion_t;
+
+
+typedef struct {
+    ngx_http_complex_value_t     *token;     /* NULL: no usher_conversion */
+    ngx_http_usher_cookie_t      *cookie;    /* of pixels; NULL: none */
+} ngx_http_usher_conversion_conf_t;
+
+extern ngx_module_t  ngx_http_usher_conversion_module;
 
 /* click_status of an event. */
 #define NGX_HTTP_USHER_CLICK_GOOD       0

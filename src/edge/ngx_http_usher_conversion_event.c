@@ -18,7 +18,8 @@
           + USHER_CONVERSION_STATUS_MAX + 2 * USHER_CONVERSION_AMOUNT_MAX     \
           + USHER_CONVERSION_CURRENCY_MAX + USHER_CONVERSION_CUSTOMER_MAX     \
           + USHER_CONVERSION_COUPON_MAX + USHER_CONVERSION_TIME_MAX           \
-          + USHER_CONVERSION_EVENT_MAX + USHER_CONVERSION_NODE_MAX            \
+          + USHER_CONVERSION_EVENT_MAX + USHER_CONVERSION_SUBSCRIPTION_MAX    \
+          + USHER_CONVERSION_COOKIE_MAX + USHER_CONVERSION_NODE_MAX           \
           + USHER_CONVERSION_ID_MAX + USHER_CONVERSION_QUERY_MAX)             \
      + 512)
 
@@ -132,7 +133,7 @@ ngx_http_usher_conversion_line(ngx_http_request_t *r,
 }
 
 
-/* click_id, transaction_id, status, ..., event_id */
+/* click_id, transaction_id, status, ..., subscription, cookie */
 
 static u_char *
 ngx_http_usher_conversion_fields(u_char *p,
@@ -151,7 +152,8 @@ ngx_http_usher_conversion_fields(u_char *p,
         USHER_CONVERSION_CUSTOMER_MAX,
         USHER_CONVERSION_COUPON_MAX,
         USHER_CONVERSION_TIME_MAX,
-        USHER_CONVERSION_EVENT_MAX
+        USHER_CONVERSION_EVENT_MAX,
+        USHER_CONVERSION_SUBSCRIPTION_MAX
     };
 
     for (i = 0; i < USHER_POSTBACK_FIELDS; i++) {
@@ -163,6 +165,9 @@ ngx_http_usher_conversion_fields(u_char *p,
 
         *p++ = '\t';
     }
+
+    p = ngx_cpymem(p, conversion->cookie, conversion->cookie_len);
+    *p++ = '\t';
 
     return p;
 }

@@ -3,7 +3,7 @@
  * ngx_http_usher_conversion_module.c - usher_conversion: what networks and
  * shops tell of conversions.
  *
- *     location = /postback { usher_conversion; }
+ *     location = /postback { usher_conversion [token] [cookie=name]; }
  *
  * DESIGN
  *
@@ -30,11 +30,6 @@ typedef struct {
     ngx_str_t    hint;
     size_t       counter;      /* in ngx_http_usher_counters_t */
 } ngx_http_usher_conversion_end_t;
-
-
-typedef struct {
-    ngx_http_complex_value_t  *token;      /* NULL: no usher_conversion */
-} ngx_http_usher_conversion_conf_t;
 
 
 static ngx_int_t ngx_http_usher_conversion_handler(ngx_http_request_t *r);
@@ -93,7 +88,7 @@ static u_char  ngx_http_usher_pixel[] =
 static ngx_command_t  ngx_http_usher_conversion_commands[] = {
 
     { ngx_string("usher_conversion"),
-      NGX_HTTP_LOC_CONF|NGX_HTTP_LIF_CONF|NGX_CONF_NOARGS|NGX_CONF_TAKE1,
+      NGX_HTTP_LOC_CONF|NGX_HTTP_LIF_CONF|NGX_CONF_NOARGS|NGX_CONF_TAKE12,
       ngx_http_usher_conversion,
       NGX_HTTP_LOC_CONF_OFFSET,
       offsetof(ngx_http_usher_conversion_conf_t, token),
@@ -657,11 +652,12 @@ ngx_http_usher_conversion(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     ngx_http_usher_conversion_conf_t *ccf = conf;
 
-    ngx_str_t                         *value;
+    ngx_str_t                         *value, *token, name;
+    ngx_uint_t                         i;
     ngx_http_core_loc_conf_t          *clcf;
     ngx_http_compile_complex_value_t   ccv;
 
-    static ngx_str_t  token = ngx_string("$arg_postback");
+    static ngx_str_t  argument = ngx_string("$arg_postback");
     static ngx_str_t  secret = ngx_string(NGX_HTTP_USHER_SECRET_ARGUMENT);
 
     if (ccf->token != NULL) {
@@ -669,6 +665,32 @@ ngx_http_usher_conversion(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     }
 
     value = cf->args->elts;
+    token = NULL;
+
+    for (i = 1; i < cf->args->nelts; i++) {
+
+        if (ngx_strncmp(value[i].data, "cookie=", 7) != 0) {
+
+            if (token != NULL) {
+                return "has two tokens";
+            }
+
+            token = &value[i];
+            continue;
+        }
+
+        name.data = value[i].data + 7;
+        name.len = value[i].len - 7;
+
+        ccf->cookie = ngx_pcalloc(cf->pool, sizeof(ngx_http_usher_cookie_t));
+
+        if (ccf->cookie == NULL
+            || ngx_http_usher_cookie_name(cf, &name, ccf->cookie)
+               != NGX_CONF_OK)
+        {
+            return NGX_CONF_ERROR;
+        }
+    }
 
     ccf->token = ngx_palloc(cf->pool, sizeof(ngx_http_complex_value_t));
 
@@ -679,7 +701,7 @@ ngx_http_usher_conversion(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     ngx_memzero(&ccv, sizeof(ngx_http_compile_complex_value_t));
 
     ccv.cf = cf;
-    ccv.value = cf->args->nelts > 1 ? &value[1] : &token;
+    ccv.value = token ? token : &argument;
     ccv.complex_value = ccf->token;
 
     if (ngx_http_compile_complex_value(&ccv) != NGX_OK
@@ -702,7 +724,7 @@ ngx_http_usher_conversion(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 static void *
 ngx_http_usher_conversion_create_conf(ngx_conf_t *cf)
 {
-    /* token = NULL */
+    /* token = NULL, cookie = NULL */
 
     return ngx_pcalloc(cf->pool, sizeof(ngx_http_usher_conversion_conf_t));
 }
@@ -723,6 +745,7 @@ ngx_http_usher_conversion_merge_conf(ngx_conf_t *cf, void *parent,
 
     if ((clcf->noname || clcf->lmt_excpt) && clcf->handler == NULL) {
         conf->token = prev->token;
+        conf->cookie = prev->cookie;
 
         if (conf->token != NULL) {
             clcf->handler = ngx_http_usher_conversion_handler;

@@ -11,7 +11,9 @@
  *
  * A click id that we did not sign refuses nothing: networks send again what
  * is refused, for days, and the sale is a sale.  It is written down as what
- * it is, and nothing is looked up for it, here or later.
+ * it is, and nothing is looked up for it, here or later.  The cookie of a
+ * browser stands in where a pixel names no click; of it only what we signed
+ * is kept, for the rest is nobody's but the browser's.
  */
 
 
@@ -47,6 +49,11 @@ static void ngx_http_usher_conversion_map(
 static ngx_http_usher_conversion_e ngx_http_usher_conversion_transaction(
     ngx_http_usher_conversion_t *conversion);
 static void ngx_http_usher_conversion_click(
+    ngx_http_usher_conversion_t *conversion, usher_click_key_t *keys,
+    size_t n);
+static ngx_uint_t ngx_http_usher_conversion_status_of(
+    usher_click_status_e rc);
+static ngx_int_t ngx_http_usher_conversion_cookie(ngx_http_request_t *r,
     ngx_http_usher_conversion_t *conversion, usher_click_key_t *keys,
     size_t n);
 
@@ -110,6 +117,12 @@ ngx_http_usher_conversion_read(ngx_http_request_t *r,
     }
 
     ngx_http_usher_conversion_click(conversion, keys, n);
+
+    if (conversion->click == NGX_HTTP_USHER_CLICK_NOT_GIVEN && postback->pixel
+        && ngx_http_usher_conversion_cookie(r, conversion, keys, n) != NGX_OK)
+    {
+        return NGX_HTTP_USHER_CONVERSION_FAILED;
+    }
 
     return ngx_http_usher_conversion_transaction(conversion);
 }
@@ -453,22 +466,77 @@ ngx_http_usher_conversion_click(ngx_http_usher_conversion_t *conversion,
     ngx_strlow(conversion->id, (u_char *) id->data,
                ngx_min(id->len, USHER_CLICK_TEXT));
 
-    switch (usher_click_read(conversion->id, id->len, keys, n, &click)) {
+    conversion->click = ngx_http_usher_conversion_status_of(
+                   usher_click_read(conversion->id, id->len, keys, n, &click));
+
+    if (conversion->click == NGX_HTTP_USHER_CLICK_GOOD) {
+        id->data = conversion->id;
+    }
+}
+
+
+static ngx_uint_t
+ngx_http_usher_conversion_status_of(usher_click_status_e rc)
+{
+    switch (rc) {
 
     case USHER_CLICK_OK:
-        id->data = conversion->id;
-        conversion->click = NGX_HTTP_USHER_CLICK_GOOD;
-        break;
+        return NGX_HTTP_USHER_CLICK_GOOD;
 
     case USHER_CLICK_MALFORMED:
-        conversion->click = NGX_HTTP_USHER_CLICK_MALFORMED;
-        break;
+        return NGX_HTTP_USHER_CLICK_MALFORMED;
 
     case USHER_CLICK_NO_KEY:
-        conversion->click = NGX_HTTP_USHER_CLICK_NO_KEY;
-        break;
+        return NGX_HTTP_USHER_CLICK_NO_KEY;
 
     default: /* USHER_CLICK_FORGED */
-        conversion->click = NGX_HTTP_USHER_CLICK_FORGED;
+        return NGX_HTTP_USHER_CLICK_FORGED;
     }
+}
+
+
+/* The newest is the click; which one counts is for the program to say. */
+
+static ngx_int_t
+ngx_http_usher_conversion_cookie(ngx_http_request_t *r,
+    ngx_http_usher_conversion_t *conversion, usher_click_key_t *keys,
+    size_t n)
+{
+    ngx_str_t                          value;
+    usher_click_list_t                 list;
+    usher_postback_text_t             *id;
+    ngx_http_usher_conversion_conf_t  *ccf;
+
+    ccf = ngx_http_get_module_loc_conf(r, ngx_http_usher_conversion_module);
+
+    if (ccf->cookie == NULL) {
+        return NGX_OK;
+    }
+
+    if (ngx_http_usher_cookie(r, ccf->cookie, &value) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    if (value.len == 0) {
+        return NGX_OK;
+    }
+
+    conversion->click = ngx_http_usher_conversion_status_of(
+              usher_click_list_read(&list, value.data, value.len, keys, n));
+
+    if (conversion->click != NGX_HTTP_USHER_CLICK_GOOD) {
+        return NGX_OK;
+    }
+
+    ngx_memcpy(conversion->id, list.ids[list.n - 1], USHER_CLICK_TEXT);
+
+    id = &conversion->fields.values[USHER_POSTBACK_CLICK_ID];
+
+    id->data = conversion->id;
+    id->len = USHER_CLICK_TEXT;
+
+    conversion->cookie_len = usher_click_list_write(conversion->cookie, &list)
+                             - conversion->cookie;
+
+    return NGX_OK;
 }

@@ -358,12 +358,13 @@ check_digest(void)
     static const usher_postback_t  one = { {
         text_of("kclick"), text_of("t1"), text_of("approved"),
         text_of("12.30"), text_of("100"), text_of("EUR"), { NULL, 0 },
-        text_of("SAVE"), text_of("2026-11-28"), text_of("e7")
+        text_of("SAVE"), text_of("2026-11-28"), text_of("e7"),
+        text_of("s9")
     }, 0 };
 
     static const unsigned char  want[] =
-        "\x54\x76\x36\x53\xa9\x8b\x63\xa7\xc6\x68\x8e\x48\x1c\xfa\x7b\x0d"
-        "\x1b\x98\xed\x74\xda\x3d\xaa\x05\xf0\xbd\x58\x1d\xed\x2a\x37\xa2";
+        "\x9e\x6f\xca\xd8\x7e\x7b\x7e\xd2\x17\x1c\xb6\x3d\xab\xa6\xb7\x09"
+        "\x5c\x33\xe8\xa2\x8a\x2b\xd8\xd1\xad\xce\x07\x91\xd2\xae\x96\x32";
 
     usher_postback_t  two;
 

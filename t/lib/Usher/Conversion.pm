@@ -21,7 +21,7 @@ use POSIX qw(strftime);
 our @EXPORT = qw(click day hear react tell truth world);
 
 my @said = qw(status amount sale_amount currency customer coupon status_time
-              event_id);
+              event_id subscription cookie);
 my $n = 0;
 
 
@@ -108,7 +108,7 @@ sub hear ($t, $postback, $transaction, %col) {
             returning *)
         insert into usher.conversion_event
         select now(), ?, p.id, p.org_id, ?, ?, ?, k.transaction_id,
-               ?, ?, ?, ?, ?, ?, ?, ?, k.digest, 'edge1', '', null, '', 0
+               ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, k.digest, 'edge1', '', null, '', 0
         from k join usher.postback p on p.id = k.postback_id
         returning 1 },
         $transaction, $digest, $postback, $at, $pixel,

@@ -107,7 +107,7 @@ sub conversion {
 
     my @said = ($transaction, map { $col{$_} // '' }
                 qw(status amount sale_amount currency customer coupon
-                   status_time event_id));
+                   status_time event_id subscription cookie));
     my ($click, $origin) = ($col{click_id} // '', $col{origin} // 'postback');
     my $digest = $col{digest}
         // Digest::SHA::sha256_hex(join "\t", @said, $click, $origin);
