@@ -455,44 +455,18 @@ comment on sequence usher.cost_id_seq is 'Numbers of usher.cost';
 comment on index usher.cost_day is 'An org''s days';
 
 
+-- Revenue has the same columns and rules, which keep the names that cost's
+-- have; what refers to other tables is not copied.
+
 create table usher.revenue (
-    id           bigint generated always as identity primary key,
-    org_id       bigint not null references usher.org,
-    day          date not null check (isfinite(day)),
-    amount       bigint not null,
-    currency     text not null references usher.currency,
-    campaign     usher.label,
-    product      usher.label,
-    link         usher.label,
-    sub_id       usher.label,
-    country      text check (country ~ '^[A-Z]{2}$'),
-    source       text not null check (source ~ '^[a-z0-9][a-z0-9-]{0,31}$'),
-    external_id  usher.label not null,
-    created_at   timestamptz not null default now(),
-    changed_at   timestamptz,
-    unique (org_id, source, external_id)
+    like usher.cost including all,
+    foreign key (org_id) references usher.org,
+    foreign key (currency) references usher.currency
 );
 
-create index revenue_day on usher.revenue (org_id, day);
+alter index usher.revenue_org_id_day_idx rename to revenue_day;
 
 comment on table usher.revenue is 'What was earned, by day';
-comment on column usher.revenue.id is 'Number';
-comment on column usher.revenue.org_id is 'Whose it is';
-comment on column usher.revenue.day is 'Day that it belongs to';
 comment on column usher.revenue.amount is
     'Minor units; below 0: taken back';
-comment on column usher.revenue.currency is 'Its currency';
-comment on column usher.revenue.campaign is 'Campaign, if it is of one';
-comment on column usher.revenue.product is 'Product, if it is of one';
-comment on column usher.revenue.link is 'Link, if it is of one';
-comment on column usher.revenue.sub_id is 'Sub id, if it is of one';
-comment on column usher.revenue.country is
-    'Country by ISO 3166, if it is of one';
-comment on column usher.revenue.source is 'Where it was imported from';
-comment on column usher.revenue.external_id is
-    'What the source calls it, so that it is here once';
-comment on column usher.revenue.created_at is 'When it was imported';
-comment on column usher.revenue.changed_at is
-    'When an import last changed it; null: never';
 comment on sequence usher.revenue_id_seq is 'Numbers of usher.revenue';
-comment on index usher.revenue_day is 'An org''s days';

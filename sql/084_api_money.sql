@@ -533,6 +533,15 @@ comment on function usher.book_drop(text, text, text, text) is
     'Takes an import of cost or revenue back';
 
 
+-- The functions of both nouns, as those of cost.
+
+do $do$
+declare
+    book  text;
+begin
+    foreach book in array array['cost', 'revenue'] loop
+        execute replace($sql$
+
 create function api.cost_import(org text, csv text, source text)
 returns jsonb
 language sql security definer
@@ -611,93 +620,16 @@ source: all of this source
 id: only what has this id';
 
 
-create function api.revenue_import(org text, csv text, source text)
-returns jsonb
-language sql security definer
-set search_path = pg_catalog, pg_temp
-set timezone = 'UTC'
-as $$
-    select usher.book_import('revenue', org, csv, source)
-$$;
-
-comment on function api.revenue_import(text, text, text) is
-'Imports revenue: lines of day,amount,currency under these names, and as
-wanted id, campaign, product, link, sub_id and country.  A line is known by
-its id, or else by its day and what it belongs to: imported again it is left
-as it is, or changed.  If a line is bad nothing is imported.
-org: name of the org
-csv: the file: csv=@revenue.csv
-source: where it comes from, as google-ads: an id is one of its source';
-
-
-create function api.revenue_list(org text default null,
-    "from" date default null, "to" date default null,
-    source text default null, campaign text default null,
-    "limit" integer default 100)
-returns jsonb
-language sql stable security definer
-set search_path = pg_catalog, pg_temp
-set timezone = 'UTC'
-as $$
-    select usher.book_list('revenue', org, "from", "to", source, campaign,
-                           "limit")
-$$;
-
-comment on function api.revenue_list(text, date, date, text, text, integer) is
-'Lists revenue, the newest day first.
-org: only of this org; the operator may leave it out
-from: from this day on
-to: before this day
-source: only of this source
-campaign: only of this campaign
-limit: at most so many';
-
-
-create function api.revenue_total(org text default null,
-    currency text default 'EUR', "from" date default null,
-    "to" date default null)
-returns jsonb
-language sql stable security definer
-set search_path = pg_catalog, pg_temp
-set timezone = 'UTC'
-as $$
-    select usher.book_total('revenue', org, currency, "from", "to")
-$$;
-
-comment on function api.revenue_total(text, text, date, date) is
-'Adds revenue up in one currency, by the rate of each day (fx show).
-org: only of this org; the operator may leave it out
-currency: of the sum
-from: from this day on
-to: before this day';
-
-
-create function api.revenue_drop(org text, source text,
-    id text default null)
-returns jsonb
-language sql security definer
-set search_path = pg_catalog, pg_temp
-set timezone = 'UTC'
-as $$
-    select usher.book_drop('revenue', org, source, id)
-$$;
-
-comment on function api.revenue_drop(text, text, text) is
-'Drops revenue that was imported.
-org: name of the org
-source: all of this source
-id: only what has this id';
-
-
 insert into usher.right (function, role)
 select f, r
 from (values
     ('cost_import', array['owner', 'admin']),
     ('cost_list', array['owner', 'admin', 'analyst']),
     ('cost_total', array['owner', 'admin', 'analyst']),
-    ('cost_drop', array['owner', 'admin']),
-    ('revenue_import', array['owner', 'admin']),
-    ('revenue_list', array['owner', 'admin', 'analyst']),
-    ('revenue_total', array['owner', 'admin', 'analyst']),
-    ('revenue_drop', array['owner', 'admin'])
-) as v (f, roles), unnest(roles) r;
+    ('cost_drop', array['owner', 'admin'])
+) as v (f, roles), unnest(roles) r
+
+        $sql$, 'cost', book);
+    end loop;
+end
+$do$;
