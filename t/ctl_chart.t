@@ -54,6 +54,24 @@ is((ctl('--json', 'echo', 'show', "value=$answer"))[1] =~ /"chart"/, 1,
 unlike((ctl('--table', 'echo', 'show', 'value={"chart": 5, "a": [1]}'))[1],
        qr/\x{2588}/, 'nor what is nothing of the sort');
 
+# bars beside each other, of amounts
+
+my $money = encode_json({ rows => [ map { { link => $_->[0], cost => $_->[1],
+                                            revenue => $_->[2] } }
+    [ 'a', '0.50', '1.00' ], [ 'bc', '0.75', '-0.25' ], [ 'd', undef, '0.00' ] ],
+    chart => { rows => 'rows', label => 'link', bars => [ qw(cost revenue) ],
+               beside => JSON::PP::true } });
+
+@line = split /\n/, (ctl('--table', 'echo', 'show', "value=$money"))[1];
+@line = @line[-7 .. -1];
+
+is($line[0], "link \x{2588} cost \x{2591} revenue", 'what they are');
+is($line[1], 'a  ' . "\x{2588}" x 38, 'half of the most');
+is($line[2], '   ' . "\x{2591}" x 75, 'which is as wide as there is room');
+is($line[3], 'bc ' . "\x{2588}" x 56, 'of another');
+is($line[4], '   ' . '-' x 19, 'below 0');
+is("$line[5]$line[6]", 'd     ', 'what is not known, and nothing');
+
 my $tty = do {
     local %ENV = (%ENV, %{ $t->san_env },
                   USHER_DATABASE => $t->dsn('usherctl'));
@@ -94,11 +112,11 @@ like($err, qr/not for what changes/, 'and why');
 is($code, 2, 'nothing to draw');
 ($code, undef, $err) = ctl('--png', $png, 'echo', 'show', 'value=' . answer());
 is($code, 1, 'no rows');
-like($err, qr/no clicks to draw/, 'and why');
+like($err, qr/nothing of that time to draw/, 'and why');
 is((ctl('--png'))[0], 2, 'no file');
 
 SKIP: {
-    skip 'gnuplot is not here (util/install ci)', 5
+    skip 'gnuplot is not here (util/install ci)', 7
         unless grep { -x "$_/gnuplot" } split /:/, $ENV{PATH};
 
     my $trap = answer([ '`touch ' . $t->dir . '/trap`', 1, 2 ],
@@ -108,6 +126,9 @@ SKIP: {
     ($code, undef, $err) = ctl('--png', $png, 'echo', 'show', "value=$answer");
     is($code, 0, 'with gnuplot') or diag($err);
     is(substr($t->slurp($png), 0, 8), "\x89PNG\r\n\x1a\n", 'a PNG');
+    is((ctl('--png', "$png.2", 'echo', 'show', "value=$money"))[0], 0,
+       'amounts');
+    is(substr($t->slurp("$png.2"), 0, 8), "\x89PNG\r\n\x1a\n", 'are a PNG');
     is((ctl('--png', $png, 'echo', 'show', "value=$trap"))[0], 0, 'a label');
     ok(!-e $t->dir . '/trap', 'is no command');
     is((ctl('--png', '/no/such/dir/x.png', 'echo', 'show',

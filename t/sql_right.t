@@ -91,11 +91,11 @@ my %call = (
     lease_list          => [ '', '' ],
 );
 
-# these nouns are held against theirs in t/program_right.t, link_right.t and
-# click_key.t and postback_right.t
+# these nouns are held against theirs in t/program_right.t, link_right.t,
+# click_key.t, postback_right.t and roi_right.t
 
 my $elsewhere = qr/^(preset|network|program|product|campaign|partner
-                    |domain|link|click_key|postback|conversion|coupon)_/x;
+                    |domain|link|click_key|postback|conversion|coupon|roi)_/x;
 
 my @all = grep { $_ !~ $elsewhere } map { $_->[0] }
           $t->rows("select f->>'name' from jsonb_array_elements(

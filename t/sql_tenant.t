@@ -351,10 +351,10 @@ is_told('secret_show', { %{ $about[$_] }, kind => 'source', name => 'x' },
         sub { $_[1][0] }, $secrets[$_ - 1]) for 1, 2;
 
 # these nouns are held against what was planted in t/program_tenant.t,
-# link_right.t, click_key.t and postback_right.t
+# link_right.t, click_key.t, postback_right.t and roi_right.t
 
 my $elsewhere = qr/^(preset|network|program|product|campaign|partner
-                    |domain|link|click_key|postback|conversion|coupon)_/x;
+                    |domain|link|click_key|postback|conversion|coupon|roi)_/x;
 
 is(join(' ', grep { $_ !~ $elsewhere } map { $_->[0] } $t->rows(q{
        select f->>'name' from jsonb_array_elements(api.catalogue()) f

@@ -5,8 +5,10 @@
  *     "chart": { "rows": "days", "label": "day", "bars": ["net", "gross"] }
  *
  * is two bars for each row of "days", the first of which is a part of the
- * second.  gnuplot is told on its standard input; no shell is between, and a
- * label can be nothing else there.
+ * second; with "beside": true they have nothing to do with each other.  Values
+ * are numbers, or amounts as text, which may be below 0.  gnuplot is told on
+ * its standard input; no shell is between, and a label can be nothing else
+ * there.
  */
 
 
@@ -32,13 +34,19 @@ typedef struct {
     const char  *label;         /* member of a row */
     const char  *part;
     const char  *whole;
+    int          beside;
 } ctl_chart_t;
 
 
 static int ctl_chart_read(json_t *answer, ctl_chart_t *chart);
 static double ctl_chart_most(const ctl_chart_t *chart, size_t *width);
+static void ctl_chart_row(FILE *out, const ctl_chart_t *chart, json_t *row,
+    size_t width, double scale);
+static double ctl_chart_value(json_t *row, const char *name);
 static const char *ctl_chart_label(const ctl_chart_t *chart, json_t *row);
 static void ctl_chart_fill(FILE *out, const char *block, size_t n);
+static size_t ctl_chart_bar(FILE *out, const char *block, double length,
+    size_t drawn);
 static int ctl_chart_gnuplot(FILE **in, pid_t *pid);
 static void ctl_chart_script(FILE *out, const ctl_chart_t *chart,
     const char *file);
@@ -63,6 +71,7 @@ ctl_chart_read(json_t *answer, ctl_chart_t *chart)
     chart->label = json_string_value(json_object_get(how, "label"));
     chart->part = json_string_value(json_array_get(bars, 0));
     chart->whole = json_string_value(json_array_get(bars, 1));
+    chart->beside = json_is_true(json_object_get(how, "beside"));
 
     return json_is_array(chart->rows) && chart->label != NULL
            && chart->part != NULL && chart->whole != NULL
@@ -73,8 +82,7 @@ ctl_chart_read(json_t *answer, ctl_chart_t *chart)
 void
 ctl_chart_bars(FILE *out, json_t *answer, size_t columns)
 {
-    char         *label;
-    size_t        i, width, wide, room, part, whole;
+    size_t        i, width, room;
     double        most;
     json_t       *row;
     ctl_chart_t   chart;
@@ -90,54 +98,86 @@ ctl_chart_bars(FILE *out, json_t *answer, size_t columns)
     room = columns > width + 3 + CTL_CHART_LEAST ? columns - width - 3
                                                  : CTL_CHART_LEAST;
 
-    fprintf(out, "\n%s \xe2\x96\x88 %s \xe2\x96\x91 of %s\n", chart.label,
-            chart.part, chart.whole);
+    fprintf(out, "\n%s \xe2\x96\x88 %s \xe2\x96\x91 %s%s\n", chart.label,
+            chart.part, chart.beside ? "" : "of ", chart.whole);
 
     json_array_foreach(chart.rows, i, row) {
-        label = ctl_printable(ctl_chart_label(&chart, row), &wide);
-
-        part = (size_t) (json_number_value(json_object_get(row, chart.part))
-                         * (double) room / most + 0.5);
-        whole = (size_t) (json_number_value(json_object_get(row, chart.whole))
-                          * (double) room / most + 0.5);
-
-        fputs(label, out);
-        ctl_chart_fill(out, " ", (wide < width ? width - wide : 0) + 1);
-        ctl_chart_fill(out, "\xe2\x96\x88", part);
-        ctl_chart_fill(out, "\xe2\x96\x91", whole > part ? whole - part : 0);
-        fputc('\n', out);
-
-        free(label);
+        ctl_chart_row(out, &chart, row, width, (double) room / most);
     }
 }
 
 
-/* The largest value, at least 1, and the width of the labels. */
+static void
+ctl_chart_row(FILE *out, const ctl_chart_t *chart, json_t *row, size_t width,
+    double scale)
+{
+    char    *label;
+    size_t   wide, drawn;
+
+    label = ctl_printable(ctl_chart_label(chart, row), &wide);
+
+    fputs(label, out);
+    ctl_chart_fill(out, " ", (wide < width ? width - wide : 0) + 1);
+
+    drawn = ctl_chart_bar(out, "\xe2\x96\x88",
+                          ctl_chart_value(row, chart->part) * scale, 0);
+
+    if (chart->beside) {
+        fputc('\n', out);
+        ctl_chart_fill(out, " ", width + 1);
+        drawn = 0;
+    }
+
+    (void) ctl_chart_bar(out, "\xe2\x96\x91",
+                         ctl_chart_value(row, chart->whole) * scale, drawn);
+    fputc('\n', out);
+
+    free(label);
+}
+
+
+/* The largest value, or 1 if all are 0, and the width of the labels. */
 
 static double
 ctl_chart_most(const ctl_chart_t *chart, size_t *width)
 {
     char    *label;
     size_t   i, wide;
-    double   most, value;
+    double   most, part, whole;
     json_t  *row;
 
-    most = 1;
+    most = 0;
     *width = 0;
 
     json_array_foreach(chart->rows, i, row) {
         label = ctl_printable(ctl_chart_label(chart, row), &wide);
         free(label);
 
-        value = json_number_value(json_object_get(row, chart->whole));
+        part = ctl_chart_value(row, chart->part);
+        whole = ctl_chart_value(row, chart->whole);
+        part = part < 0 ? -part : part;
+        whole = whole < 0 ? -whole : whole;
 
-        most = value > most ? value : most;
+        most = part > most ? part : most;
+        most = whole > most ? whole : most;
         *width = wide > *width ? wide : *width;
     }
 
     *width = *width < CTL_CHART_LABEL ? *width : CTL_CHART_LABEL;
 
-    return most;
+    return most > 0 ? most : 1;
+}
+
+
+static double
+ctl_chart_value(json_t *row, const char *name)
+{
+    json_t  *value;
+
+    value = json_object_get(row, name);
+
+    return json_is_string(value) ? strtod(json_string_value(value), NULL)
+                                 : json_number_value(value);
 }
 
 
@@ -161,6 +201,20 @@ ctl_chart_fill(FILE *out, const char *block, size_t n)
 }
 
 
+/* What is below 0 is a bar of another sort, not of none. */
+
+static size_t
+ctl_chart_bar(FILE *out, const char *block, double length, size_t drawn)
+{
+    size_t  n;
+
+    n = (size_t) ((length < 0 ? -length : length) + 0.5);
+    ctl_chart_fill(out, length < 0 ? "-" : block, n > drawn ? n - drawn : 0);
+
+    return n;
+}
+
+
 int
 ctl_chart_png(json_t *answer, const char *file)
 {
@@ -171,12 +225,12 @@ ctl_chart_png(json_t *answer, const char *file)
 
     if (ctl_chart_read(answer, &chart) != CTL_OK) {
         fprintf(stderr, "usherctl: there is nothing to draw in this answer\n"
-                "hint: --png is for link stats and the like.\n");
+                "hint: --png is for link stats, roi show and the like.\n");
         return CTL_USAGE;
     }
 
     if (json_array_size(chart.rows) == 0) {
-        fprintf(stderr, "usherctl: there are no clicks to draw\n"
+        fprintf(stderr, "usherctl: there is nothing of that time to draw\n"
                 "hint: from= and to= say of when; by default the last 31 "
                 "days.\n");
         return CTL_ERROR;
@@ -260,8 +314,7 @@ ctl_chart_script(FILE *out, const ctl_chart_t *chart, const char *file)
     fputs("set terminal pngcairo noenhanced size 960,480\n"
           "set encoding utf8\n"
           "set style fill solid\n"
-          "set boxwidth 0.8\n"
-          "set yrange [0:*]\n"
+          "set yrange [*<0:0<*]\n"
           "set xtics rotate by -45\n"
           "set key top left\n"
           "set output ", out);
@@ -271,16 +324,18 @@ ctl_chart_script(FILE *out, const ctl_chart_t *chart, const char *file)
     step = json_array_size(chart->rows) / CTL_CHART_TICS + 1;
 
     json_array_foreach(chart->rows, i, row) {
-        fprintf(out, "%zu %.0f %.0f ", i,
-                json_number_value(json_object_get(row, chart->part)),
-                json_number_value(json_object_get(row, chart->whole)));
+        fprintf(out, "%zu %.15g %.15g ", i, ctl_chart_value(row, chart->part),
+                ctl_chart_value(row, chart->whole));
         ctl_chart_quote(out, i % step ? "" : ctl_chart_label(chart, row));
         fputc('\n', out);
     }
 
-    fputs("end_of_data\nplot $data using 1:3:xtic(4) with boxes title ", out);
+    fprintf(out, "end_of_data\nset boxwidth %s\nplot $data using %s:3:xtic(4) "
+            "with boxes title ", chart->beside ? "0.4" : "0.8",
+            chart->beside ? "($1+0.2)" : "1");
     ctl_chart_quote(out, chart->whole);
-    fputs(", $data using 1:2 with boxes title ", out);
+    fprintf(out, ", $data using %s:2 with boxes title ",
+            chart->beside ? "($1-0.2)" : "1");
     ctl_chart_quote(out, chart->part);
     fputs("\n", out);
 }
