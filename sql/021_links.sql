@@ -274,6 +274,26 @@ comment on constraint link_target_time on usher.link_target is
     'It ends after it starts';
 
 
+create function usher.target_name(link_id bigint, number integer)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+    select case number
+               when 0 then 'url'
+               when -1 then 'fallback'
+               when -2 then 'overflow'
+               when -3 then 'nowhere'
+               else coalesce((select t.name from usher.link_target t
+                              where t.link_id = target_name.link_id
+                                    and t.number = target_name.number),
+                             '#' || number) end
+$$;
+
+comment on function usher.target_name(bigint, integer) is
+    'What a number of a target in click rows is called; #4: it was dropped';
+
+
 -- To the outbox.  Whatever is taken away is urgent: a link that was disabled
 -- or ended must not go on leading where it led.  Not so where many links change
 -- at once: no revocation of a key waits for a file of links.

@@ -100,25 +100,40 @@ comment on index usher.click_hour_link is 'Counts of a link, by hour';
 comment on index usher.click_hour_org is 'Counts of an org, by hour';
 
 
-create table usher.click_sub (
+create table usher.click_field (
     hour     timestamptz not null,
     link_id  bigint not null,
-    sub1     text collate "C" not null check (sub1 <> ''),
+    field    text not null
+             check (field in ('target', 'sub1', 'sub2', 'sub3', 'sub4',
+                              'sub5')),
+    value    text collate "C" not null check (value <> ''),
     gross    bigint not null,
     net      bigint not null,
     uniques  bigint not null,
-    primary key (link_id, hour, sub1)
+    primary key (link_id, field, hour, value)
 );
 
-comment on table usher.click_sub is
-    'Clicks of closed hours by their sub1, where they have one';
-comment on column usher.click_sub.hour is 'As in click_hour';
-comment on column usher.click_sub.link_id is 'The link';
-comment on column usher.click_sub.sub1 is
-    'Argument sub1; "...": all but the thousand most frequent of the hour';
-comment on column usher.click_sub.gross is 'All clicks';
-comment on column usher.click_sub.net is 'Those that count';
-comment on column usher.click_sub.uniques is 'Visitors of the day';
+comment on table usher.click_field is
+    'Clicks of closed hours by target and sub-ids, where they have one';
+comment on column usher.click_field.hour is 'As in click_hour';
+comment on column usher.click_field.link_id is 'The link';
+comment on column usher.click_field.field is 'Column of usher.click';
+comment on column usher.click_field.value is
+    'What it is: of a target the number, but 0, which is the link''s own '
+    'URL; "...": all but the thousand most frequent of the hour';
+comment on column usher.click_field.gross is 'All clicks';
+comment on column usher.click_field.net is 'Those that count';
+comment on column usher.click_field.uniques is 'Visitors of the day';
+
+
+create function usher.click_fields()
+returns text[]
+language sql immutable parallel safe
+return array['target', 'sub1', 'sub2', 'sub3', 'sub4', 'sub5'];
+
+comment on function usher.click_fields() is
+    'The fields that clicks are counted by, in the order of those that '
+    'click_judge() finds';
 
 
 create view usher.click_sum as
@@ -220,7 +235,10 @@ as $$
     candidate as (
         select c.tableoid as part_of, c.ctid as place, c.received_at,
                c.event_time, c.link_id, c.org_id, c.country, c.device,
-               c.sub1, c.visitor, c.reason, r.counted,
+               nullif(array[coalesce(nullif(c.target, 0)::text, ''), c.sub1,
+                            c.sub2, c.sub3, c.sub4, c.sub5],
+                      '{"","","","","",""}') as fields,
+               c.visitor, c.reason, r.counted,
                usher.click_booked(c.event_time, c.received_at, b.open_hour)
                    as hour,
                c.visitor <> '' and c.link_id <> 0
@@ -239,7 +257,7 @@ as $$
                      order by c.event_time, c.reason, c.part_of, c.place)
     ), judged as materialized (
         select t.part_of, t.place, t.received_at, t.event_time, t.link_id,
-               t.org_id, t.country, t.device, t.sub1, t.visitor, t.hour,
+               t.org_id, t.country, t.device, t.fields, t.visitor, t.hour,
                t.reason, true as seen,
                case when t.since < interval '1 hour'
                          or coalesce(v.seen
@@ -255,7 +273,7 @@ as $$
              on v.link_id = t.link_id and v.visitor = t.visitor
         union all
         select c.part_of, c.place, c.received_at, c.event_time, c.link_id,
-               c.org_id, c.country, c.device, c.sub1, c.visitor, c.hour,
+               c.org_id, c.country, c.device, c.fields, c.visitor, c.hour,
                c.reason, false, c.reason, false
         from candidate c
         where not c.seen
@@ -332,24 +350,28 @@ begin
             on conflict on constraint click_hour_pkey do update
                 set clicks = h.clicks + excluded.clicks,
                     uniques = h.uniques + excluded.uniques
-        ), sub as (
-            select j.hour, j.link_id, j.sub1, count(*) as gross,
+        ), field as (
+            select j.hour, j.link_id, f.field, f.value, count(*) as gross,
                    count(*) filter (where r.counted) as net,
                    count(*) filter (where j.first) as uniques,
-                   row_number() over (partition by j.link_id
-                                      order by count(*) desc, j.sub1) as place
+                   row_number() over (partition by j.link_id, f.field
+                                      order by count(*) desc, f.value)
+                       as place
             from judged j
             join usher.click_reason r on r.reason = j.final
-            where j.sub1 <> '' and j.link_id <> 0
-            group by j.hour, j.link_id, j.sub1
-        ), subs as (
-            insert into usher.click_sub as u
-            select s.hour, s.link_id,
-                   case when s.place <= 1000 then s.sub1 else '...' end as name,
+            cross join lateral unnest(usher.click_fields(), j.fields)
+                 f (field, value)
+            where j.fields is not null and f.value <> '' and j.link_id <> 0
+            group by j.hour, j.link_id, f.field, f.value
+        ), fields as (
+            insert into usher.click_field as u
+            select s.hour, s.link_id, s.field,
+                   case when s.place <= 1000 then s.value else '...' end
+                       as name,
                    sum(s.gross), sum(s.net), sum(s.uniques)
-            from sub s
-            group by s.hour, s.link_id, name
-            on conflict on constraint click_sub_pkey do update
+            from field s
+            group by s.hour, s.link_id, s.field, name
+            on conflict on constraint click_field_pkey do update
                 set gross = u.gross + excluded.gross,
                     net = u.net + excluded.net,
                     uniques = u.uniques + excluded.uniques

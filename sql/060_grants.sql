@@ -59,7 +59,7 @@ grant execute on function
 -- Reports: everything but keys, what is personal, and the machinery.
 
 grant select on usher.request, usher.click, usher.click_reason,
-    usher.click_close, usher.click_hour, usher.click_sub, usher.click_sum,
+    usher.click_close, usher.click_hour, usher.click_field, usher.click_sum,
     usher.domain, usher.link, usher.link_target, usher.link_group,
     usher.link_group_member, usher.health, usher.health_target, usher.hook,
     usher.hook_key, usher.unattributed, usher.coupon,

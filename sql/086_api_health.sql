@@ -22,13 +22,7 @@ set search_path = pg_catalog, pg_temp
 as $$
     select jsonb_build_object(
         'host', l.host, 'slug', l.slug,
-        'target', case target
-                      when 0 then 'url'
-                      when -1 then 'fallback'
-                      when -2 then 'overflow'
-                      else (select t.name from usher.link_target t
-                            where t.link_id = l.id
-                                  and t.number = target) end,
+        'target', usher.target_name(l.id, target),
         'state', usher.health_state(h), 'since', h.dead_at,
         'status', h.status, 'error', h.error, 'failures', h.failures,
         'dead', l.dead, 'checked', h.checked_at, 'next', h.next_at,

@@ -266,12 +266,12 @@ $$;
 comment on function api.link_group_stats(text, text, timestamptz,
     timestamptz, text) is
 'Shows the clicks of the links of a group, as link stats does; who clicked on
-two of them is two visitors.
+two of them is two visitors.  by= may be campaign, product, program or partner.
 org: whose group
 group: name of the group
 from: from the hour of this moment on, by default the last 31 days
 to: before this moment
-by: hour, day, country, device, reason or sub1; the 1000 largest';
+by: hour, day, country, device, reason, target, sub1 to sub5, campaign etc.';
 
 
 insert into usher.right (function, role)

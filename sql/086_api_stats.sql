@@ -5,7 +5,7 @@
 
 create function usher.click_open(links bigint[])
 returns table (hour timestamptz, link_id bigint, country text, device text,
-               sub1 text, reason smallint, clicks bigint, uniques bigint)
+               fields text[], reason smallint, clicks bigint, uniques bigint)
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 set timezone = 'UTC'
@@ -28,16 +28,166 @@ begin
         and (usher.click_booked(c.event_time, c.received_at, b.open_hour) > $2
              or strpos('0123456789abcdef', left(c.visitor, 1)) % $5 >= $4)
         $sql$) || $sql$
-        select j.hour, j.link_id, j.country, j.device, j.sub1, j.final,
+        select j.hour, j.link_id, j.country, j.device, j.fields, j.final,
                count(*), count(*) filter (where j.first)
         from judged j
-        group by j.hour, j.link_id, j.country, j.device, j.sub1, j.final$sql$
+        group by j.hour, j.link_id, j.country, j.device, j.fields,
+                 j.final$sql$
     using links, c.done_until, since, c.part, c.parts;
 end
 $$;
 
 comment on function usher.click_open(bigint[]) is
     'The clicks of some links that are not counted yet, as they stand now';
+
+
+-- What clicks and conversions are told by alike.
+
+create function usher.stats_moment(moment timestamptz, by text)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+set timezone = 'UTC'
+as $$
+    select case by when 'hour' then to_char(moment, 'YYYY-MM-DD"T"HH24:00"Z"')
+                   when 'day' then to_char(moment, 'YYYY-MM-DD') end
+$$;
+
+comment on function usher.stats_moment(timestamptz, text) is
+    'An hour or a day as it is told; null: time is not asked for';
+
+
+create function usher.stats_links(links bigint[], by text)
+returns table (link_id bigint, name text)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+    select l.id,
+           case by when 'campaign' then (select c.name from usher.campaign c
+                                         where c.id = l.campaign_id)
+                   when 'product' then (select p.name from usher.product p
+                                        where p.id = l.product_id)
+                   when 'program' then (select p.name from usher.program p
+                                        where p.id = l.program_id)
+                   when 'partner' then (select p.name from usher.partner p
+                                        where p.id = l.partner_id) end
+    from usher.link l
+    where l.id = any (links)
+$$;
+
+comment on function usher.stats_links(bigint[], text) is
+    'What each link belongs to; null: nothing, or that is not asked for';
+
+
+create function usher.stats_conversions(links bigint[], t0 timestamptz,
+    t1 timestamptz, by text)
+returns table (name text, conversions bigint, approved jsonb)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+    with told as materialized (
+        select coalesce(usher.stats_moment(c.occurred_at, by), l.name, '')
+                   as name,
+               c.state, c.currency,
+               case c.side when 'network' then c.amount
+                           else c.sale_amount end as amount
+        from usher.conversion c
+        join usher.stats_links(links, by) l on l.link_id = c.link_id
+        where c.occurred_at >= t0 and c.occurred_at < t1
+              and c.state in ('pending', 'approved')
+    ), money as (
+        select t.name, t.currency, sum(t.amount) as amount
+        from told t
+        where t.state = 'approved' and t.amount is not null
+        group by t.name, t.currency
+    )
+    select t.name, count(*),
+           coalesce((select jsonb_object_agg(m.currency,
+                                usher.money_text(m.amount, m.currency))
+                     from money m
+                     where m.name = t.name), '{}')
+    from told t
+    group by t.name
+$$;
+
+comment on function usher.stats_conversions(bigint[], timestamptz,
+    timestamptz, text) is
+    'Conversions of some links, by when they were; approved is what a network '
+    'pays, or of our own programs the sale';
+
+
+-- A part has a name, or is of all: then it has a reason.
+
+create function usher.stats_parts(links bigint[], t0 timestamptz,
+    t1 timestamptz, by text)
+returns table (word text, name text, gross numeric, net numeric,
+               uniques numeric)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+    with open as materialized (
+        select o.*, case when r.counted then o.clicks else 0 end as net,
+               r.word, o.fields[array_position(usher.click_fields(), by)]
+                   as value
+        from usher.click_open(links) o
+        join usher.click_reason r on r.reason = o.reason
+        where o.hour >= t0 and o.hour < t1
+    ), click as materialized (
+        select h.hour, h.link_id, h.country, h.device, r.word,
+               h.clicks as gross,
+               case when r.counted then h.clicks else 0 end as net, h.uniques
+        from usher.click_hour h
+        join usher.click_reason r on r.reason = h.reason
+        where h.link_id = any (links) and h.hour >= t0 and h.hour < t1
+        union all
+        select o.hour, o.link_id, o.country, o.device, o.word, o.clicks,
+               o.net, o.uniques
+        from open o
+    ), field as materialized (
+        select f.link_id, f.value, f.gross, f.net, f.uniques
+        from usher.click_field f
+        where f.field = by and f.link_id = any (links)
+              and f.hour >= t0 and f.hour < t1
+        union all
+        select o.link_id, o.value, o.clicks, o.net, o.uniques
+        from open o
+        where o.value <> ''
+    )
+    select null, case by when 'country' then c.country
+                         when 'device' then c.device
+                         when 'reason' then c.word
+                         else coalesce(usher.stats_moment(c.hour, by), l.name,
+                                       '') end,
+           c.gross, c.net, c.uniques
+    from click c
+    left join usher.stats_links(links, by) l on l.link_id = c.link_id
+    where by <> all (usher.click_fields())
+    union all
+    select null, case by when 'target'
+                         then usher.target_name(f.link_id, f.value::integer)
+                         else f.value end,
+           f.gross, f.net, f.uniques
+    from field f
+    union all
+
+    -- Those that have none are what the others leave.
+    select null, case by when 'target' then 'url' else '' end,
+           sum(p.gross), sum(p.net), sum(p.uniques)
+    from (select c.gross, c.net, c.uniques from click c
+          union all
+          select -f.gross, -f.net, -f.uniques from field f) p
+    where by = any (usher.click_fields())
+    having sum(p.gross) > 0
+    union all
+    select c.word, null, sum(c.gross), sum(c.net), sum(c.uniques)
+    from click c
+    group by c.word
+$$;
+
+comment on function usher.stats_parts(bigint[], timestamptz, timestamptz,
+    text) is
+    'The clicks of some links, counted or not yet, in parts: by what is asked '
+    'for, and once more by their reasons';
 
 
 create function usher.stats(links bigint[], "from" timestamptz,
@@ -51,13 +201,18 @@ declare
     t0      timestamptz := date_trunc('hour', coalesce("from",
                                now() - interval '31 days'), 'UTC');
     t1      timestamptz := coalesce("to", 'infinity');
+    -- Those of the others would have to be looked up click by click.
+    told    boolean := by in ('hour', 'day', 'campaign', 'product', 'program',
+                              'partner');
     answer  jsonb;
 begin
     if by is null
-       or by not in ('hour', 'day', 'country', 'device', 'reason', 'sub1')
+       or not (told or by in ('country', 'device', 'reason')
+               or by = any (usher.click_fields()))
     then
         perform usher.fail('400', format('by="%s" cannot be', left(by, 60)),
-            'Clicks are by hour, day, country, device, reason or sub1.');
+            'Clicks are by hour, day, country, device, reason, target, sub1 '
+            'to sub5, campaign, product, program or partner.');
     end if;
 
     if t0 >= t1 then
@@ -66,88 +221,59 @@ begin
             'The last 31 days are shown where nothing is given.');
     end if;
 
-    with open as materialized (
-        select o.*, r.counted, r.word
-        from usher.click_open(links) o
-        join usher.click_reason r on r.reason = o.reason
-        where o.hour >= t0 and o.hour < t1
-    ), click as (
-        select h.hour, h.country, h.device, r.word, h.clicks as gross,
-               case when r.counted then h.clicks else 0 end as net, h.uniques
-        from usher.click_hour h
-        join usher.click_reason r on r.reason = h.reason
-        where h.link_id = any (links) and h.hour >= t0 and h.hour < t1
-        union all
-        select o.hour, o.country, o.device, o.word, o.clicks,
-               case when o.counted then o.clicks else 0 end, o.uniques
-        from open o
-    ), sub as (
-        select s.sub1, s.gross, s.net, s.uniques
-        from usher.click_sub s
-        where by = 'sub1' and s.link_id = any (links)
-              and s.hour >= t0 and s.hour < t1
-        union all
-        select o.sub1, o.clicks, case when o.counted then o.clicks else 0 end,
-               o.uniques
-        from open o
-        where by = 'sub1' and o.sub1 <> ''
-    ), part as (
-        select case by
-                   when 'hour' then to_char(c.hour, 'YYYY-MM-DD"T"HH24:00"Z"')
-                   when 'day' then to_char(c.hour, 'YYYY-MM-DD')
-                   when 'country' then c.country
-                   when 'device' then c.device
-                   when 'reason' then c.word end as name,
-               c.gross, c.net, c.uniques
-        from click c
-        where by <> 'sub1'
-        union all
-        select s.sub1, s.gross, s.net, s.uniques from sub s
-        union all
-
-        -- Those without a sub1 are what the others leave.
-        select '', c.gross - coalesce(s.gross, 0), c.net - coalesce(s.net, 0),
-               c.uniques - coalesce(s.uniques, 0)
-        from (select sum(k.gross) as gross, sum(k.net) as net,
-                     sum(k.uniques) as uniques from click k) c,
-             (select sum(k.gross) as gross, sum(k.net) as net,
-                     sum(k.uniques) as uniques from sub k) s
-        where by = 'sub1' and c.gross > coalesce(s.gross, 0)
+    with part as materialized (
+        select * from usher.stats_parts(links, t0, t1, by)
+    ), conversion as materialized (
+        select * from usher.stats_conversions(links, t0, t1, by) where told
     ), line as (
-        select p.name, sum(p.gross)::bigint as gross,
-               sum(p.net)::bigint as net, sum(p.uniques)::bigint as uniques
-        from part p
+        select p.name, sum(p.gross) as gross, sum(p.net) as net,
+               sum(p.uniques) as uniques
+        from (select p.name, p.gross, p.net, p.uniques from part p
+              where p.name is not null
+              union all
+              select c.name, 0, 0, 0 from conversion c) p
         group by p.name
     ), shown as (
-        select l.*, row_number() over (
+        select l.*, coalesce(c.conversions, 0) as conversions,
+               coalesce(c.approved, '{}') as approved,
+               row_number() over (
                    order by case when by in ('hour', 'day') then l.name end,
                             l.gross desc, l.name) as n
         from line l
+        left join conversion c on c.name = l.name
     )
     select jsonb_build_object(
-        'gross', (select coalesce(sum(c.gross), 0) from click c),
-        'net', (select coalesce(sum(c.net), 0) from click c),
-        'uniques', (select coalesce(sum(c.uniques), 0) from click c),
-        'reasons', (select coalesce(jsonb_object_agg(w.word, w.gross), '{}')
-                    from (select c.word, sum(c.gross) as gross
-                          from click c group by c.word) w),
+        'gross', coalesce(sum(p.gross), 0),
+        'net', coalesce(sum(p.net), 0),
+        'uniques', coalesce(sum(p.uniques), 0),
+        'reasons', coalesce(jsonb_object_agg(p.word, p.gross), '{}'),
         'final_until', (select x.done_until from usher.click_close x),
         'rows', (select coalesce(jsonb_agg(jsonb_build_object(
                             by, s.name, 'gross', s.gross, 'net', s.net,
-                            'uniques', s.uniques) order by s.n), '[]')
+                            'uniques', s.uniques)
+                            || case when told then jsonb_build_object(
+                                   'conversions', s.conversions,
+                                   'approved', s.approved) else '{}' end
+                            order by s.n), '[]')
                  from shown s
                  where s.n <= 1000),
         'chart', jsonb_build_object('rows', 'rows', 'label', by,
                                     'bars', jsonb_build_array('net', 'gross')))
-    into answer;
+    into answer
+    from part p
+    where p.word is not null;
 
-    return answer;
+    return answer || coalesce(
+        (select jsonb_build_object('conversions', c.conversions,
+                                   'approved', c.approved)
+         from usher.stats_conversions(links, t0, t1, null) c),
+        jsonb_build_object('conversions', 0, 'approved', '{}'::jsonb));
 end
 $$;
 
 comment on function usher.stats(bigint[], timestamptz, timestamptz, text) is
-    'The clicks of some links, counted or not yet; "chart" says how to draw '
-    'them';
+    'The clicks of some links, counted or not yet, and their conversions; '
+    '"chart" says how to draw them';
 
 
 -- Where no host is given, the one with this slug of those that the actor sees.
@@ -219,12 +345,16 @@ $$;
 comment on function api.link_stats(text, text, timestamptz, timestamptz,
     text) is
 'Shows the clicks of a link: gross is all, net those that count, uniques the
-visitors of each day.  What is before final_until stays as it is.
+visitors of each day.  What is before final_until stays as it is.  Conversions
+are those that are pending or approved, by when they were; approved is what a
+network pays for them, or of a program of our own the sale.  Of a link by its
+campaign, product, program and partner there is one row, of a group one each;
+the 1000 largest are shown.
 slug: slug of the link
 host: host of the link; may be left out where only one has that slug
 from: from the hour of this moment on, by default the last 31 days
 to: before this moment
-by: hour, day, country, device, reason or sub1; the 1000 largest';
+by: hour, day, country, device, reason, target, sub1 to sub5, campaign etc.';
 
 
 insert into usher.right (function, role)

@@ -141,18 +141,18 @@ click(2, sub1 => 's1003') for 1 .. 2;
 click(3, sub1 => 's1002', reason => 11) for 1 .. 2;
 click(4);
 close_until(1);
-is($t->sql("select gross || ' ' || net from usher.click_sub
-            where sub1 = 's1003'"), '3 3', 'a sub-id');
-is($t->sql("select gross || ' ' || net from usher.click_sub
-            where sub1 = '...'"), '3 3', 'the rest of too many');
-is($t->sql("select gross || ' ' || net from usher.click_sub
-            where sub1 = 's1002'"), '3 1', 'not the most frequent');
+is($t->sql("select gross || ' ' || net from usher.click_field
+            where value = 's1003'"), '3 3', 'a sub-id');
+is($t->sql("select gross || ' ' || net from usher.click_field
+            where value = '...'"), '3 3', 'the rest of too many');
+is($t->sql("select gross || ' ' || net from usher.click_field
+            where value = 's1002'"), '3 1', 'not the most frequent');
 
 # a flush in progress is waited for
 
 $t->sql("update usher.usage_close set closed_until = ?", $h);
 $t->sql("update usher.click_close set done_until = ?", $h);
-$t->sql("delete from usher.$_") for qw(click click_hour click_sub);
+$t->sql("delete from usher.$_") for qw(click click_hour click_field);
 $flush->begin_work;
 click(1);
 $t->sql("set lock_timeout = '300ms'");
@@ -193,7 +193,7 @@ while ($tries++ < 40
 cmp_ok($killed, '>', 0, "keep was killed $killed times");
 is($t->sql('select sum(clicks) from usher.click_hour'), 10001,
    'each click is counted once');
-is($t->sql('select sum(gross) from usher.click_sub'), 10000, 'by sub-id, too');
+is($t->sql('select sum(gross) from usher.click_field'), 10000, 'by sub-id, too');
 is($t->sql('select sum(uniques) from usher.click_hour'), 5000,
    'and each visitor');
 
