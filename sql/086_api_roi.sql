@@ -247,7 +247,7 @@ as $$
                                                  q.currency) order by s.n),
                                '[]')
                            from shown s
-                           where s.n <= 1000))
+                           where s.n <= 1000 or q.by = 'day'))
     from figure f
     where f.is_total
 $$;
@@ -349,7 +349,7 @@ roi, which is profit / cost: 0.25 is 25 percent.  It is empty where nothing was
 spent.  clicks are net, of hours that are closed; epc and cpc are revenue and
 cost of one.  What has no rate has no figure: see unconverted.
 org: name of the org
-by: link, campaign, product, sub_id, country, day or source; the 1000 largest
+by: day, link, campaign, product, sub_id, country or source; the 1000 largest
 from: from this day on (UTC), by default the last 31 days
 to: before this day
 currency: of the figures
