@@ -29,7 +29,8 @@ sub judged ($crowd, $logged, $rows, %opt) {
         closings => [], full => {}, %opt);
 
     $judge->read_crowd(text('crowd', @$crowd));
-    $judge->read_logs(text('ids', map { "1.0 10 200 $_" } @$logged));
+    $judge->read_logs(text('ids', map { /^\d/ ? $_ : "1.0 10 200 $_" }
+                           @$logged));
     $judge->{rows}{$_}++ for @$rows;
 
     return $judge->judge;
@@ -80,5 +81,38 @@ is(ids($r, 'unread'), 'c-3', 'an idle connection closed by a reload');
 
 $r = judged(\@crowd, [qw(c-1 c-2 c-3)], ['c-1'], full => { edge1 => 1 });
 is($r->{full}{edge1}, 2, 'dropped where the journal was full');
+
+# a click is written down before it is answered, and the crowd's worker 10 was
+# killed right after
+
+@crowd = ('1000000 o 1 0 1', '1900000 s 1 c-l1 a p1',
+    '1950000 a 1 c-l1 302 10 https://x.example/', '1960000 s 1 c-l2 a p1',
+    '2000500 c 1');
+
+$r = judged(\@crowd, [], ['c-l1'], @kill);
+is(ids($r, 'lost'), '', 'a click that was answered is there');
+is(ids($r, 'allowed'), 'c-l2', 'one that was open may be');
+
+$r = judged(\@crowd, [], [], @kill);
+is(ids($r, 'lost'), 'c-l1', 'no kill excuses one that was answered');
+
+$r = judged(\@crowd, ['1.0 10 302 c-l1', '1.0 10 302 c-l2'], ['c-l1'], @kill);
+is(ids($r, 'lost'), 'c-l2', 'nor one that was logged');
+
+$r = judged(\@crowd, [], [qw(c-l1 c-l1)], @kill);
+is(ids($r, 'doubled'), 'c-l1', 'a second row of a click');
+
+$crowd[2] = '1950000 a 1 c-l1 503 10';
+$r = judged(\@crowd, ['1.0 10 503 c-l1'], [], @kill);
+is(ids($r, 'lost'), '', 'one that was refused is none');
+
+$r = judged(\@crowd, ['1.0 10 503 c-l1'], ['c-l1'], @kill);
+is(ids($r, 'lost'), 'c-l1', 'and has no row');
+
+# words of conversions are none of his business
+
+@crowd = ('1000000 o t1 0 1', '1900000 s t1 c-v1', '2000500 c t1');
+$r = judged(\@crowd, [], [], @kill);
+is(ids($r, 'lost') . ids($r, 'allowed'), '', 'a word is no request');
 
 done_testing();

@@ -9,6 +9,7 @@ use v5.36;
 use File::Path qw(remove_tree);
 use Time::HiRes qw(sleep time);
 
+use Judge;
 use Usher::Test::Process qw(alive children);
 
 our %FAULT = (
@@ -28,6 +29,7 @@ our %FAULT = (
     flushall => \&flushall,
     del_stream => \&del_stream,
     postgres => \&postgres,
+    hour => \&hour,
 );
 
 # In this order: what comes back with a backup must not rest on a slot that an
@@ -277,6 +279,27 @@ sub postgres ($self) {
 }
 
 
+# What a clock that is ahead would do: this hour closes, and clicks that come
+# later count in the next.
+
+sub hour ($self) {
+    my $w = $self->{world};
+
+    return if !$w->running('postgres');
+    $self->event('hour');
+
+    # it may be in somebody's way, or end while we ask
+
+    eval {
+        $w->sql("set lock_timeout = '1s'");
+        $w->sql("update usher.usage_close set closed_until
+            = date_trunc('hour', now(), 'UTC') + interval '1 hour'");
+        $w->sql('select usher.keep_clicks()');
+    };
+    eval { $w->sql('reset lock_timeout') };
+}
+
+
 # ---- Scenarios ----
 
 
@@ -287,9 +310,18 @@ sub fail ($self, $text) {
 
 
 sub rows ($self, @nodes) {
-    return $self->{world}->sql('select count(distinct request_id) '
-        . 'from usher.request where request_id like ? and node = any (?)',
+    return $self->{world}->sql('select (select count(distinct request_id)
+            from usher.request where request_id like $1 and node = any ($2))
+        + (select count(distinct sub1)
+           from usher.click where sub1 like $1 and node = any ($2))',
         "$self->{prefix}-%", @nodes ? \@nodes : $self->{edges}) // 0;
+}
+
+
+# The crowd, and who tells of sales.
+
+sub people ($self, $signal) {
+    $self->{world}->signal($_, $signal) for qw(crowd shop);
 }
 
 
@@ -348,7 +380,7 @@ sub wiped_idle ($self) {
         $self->fail("the journal of $edge never was full") if time > $end;
     }
 
-    $w->signal('crowd', 'STOP');
+    $self->people('STOP');
     sleep 0.3;
     $w->redis_cli('flushall');
     $w->start('usherd');
@@ -361,7 +393,7 @@ sub wiped_idle ($self) {
     {
         $self->fail("wiped_idle: $rows rows of $want while nothing new came");
     }
-    $w->signal('crowd', 'CONT');
+    $self->people('CONT');
 }
 
 
@@ -373,8 +405,9 @@ sub logged ($self) {
     for my $edge (@{ $self->{mortal} }) {
         open my $f, '<', "$self->{world}{dir}/$edge/ids.log" or die;
         while (<$f>) {
-            my $id = (split)[3];
-            $seen{$id} = 1 if $id =~ /^\Q$self->{prefix}\E-/;
+            my ($status, $id) = (split)[2, 3];
+            $seen{$id} = 1 if $id =~ /^\Q$self->{prefix}\E-[^v]/
+                && Judge::taken($id, $status);
         }
     }
 
@@ -401,7 +434,7 @@ sub old_slot ($self) {
 
     $w->run('cp', '-a', $slot, $copy);
     $self->wait(1.5);
-    $w->signal('crowd', 'STOP');
+    $self->people('STOP');
     $self->rebirth($edge, $w->murder($edge, 1));
     $self->drain;
 
@@ -411,7 +444,7 @@ sub old_slot ($self) {
     remove_tree($slot);
     rename $copy, $slot or die "$copy: $!\n";
     $w->start($edge);
-    $w->signal('crowd', 'CONT');
+    $self->people('CONT');
 }
 
 
@@ -423,7 +456,7 @@ sub backup ($self) {
 
     $self->mend;
     $self->event('backup');
-    $w->signal('crowd', 'STOP');
+    $self->people('STOP');
     $self->drain;
 
     for my $edge (@{ $self->{small} }) {
@@ -434,7 +467,7 @@ sub backup ($self) {
         $self->{ended}{$edge} = 1;
     }
 
-    $w->signal('crowd', 'CONT');
+    $self->people('CONT');
     $w->backup('backup');
     $self->{backup_at} = time;
 }

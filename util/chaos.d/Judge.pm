@@ -11,7 +11,9 @@ package Judge;
 #   - an answered id has a row, unless it was answered by a worker that was
 #     killed before it could write the access log: the last of its connection;
 #   - an unanswered id without a row was open on a connection whose worker was
-#     killed, or was never read: its connection was closed by a reload.
+#     killed, or was never read: its connection was closed by a reload;
+#   - a click, whose id begins with "l", is written down before it is answered:
+#     no kill excuses one that was.  One that was refused is none.
 #
 # On a node whose journal was full the number of missing ids is the number of
 # drops it counted.
@@ -31,8 +33,16 @@ my $EARLY = 0.25;
 
 sub new ($class, %opt) {
     return bless { %opt, sent => {}, answered => {}, conn => {}, logged => {},
-        rows => {}, status => {} }, $class;
+        rows => {}, status => {}, clicks => {} }, $class;
 }
+
+
+sub is_click ($id) { return $id =~ /-ls?\d+\z/ }
+
+
+# Of clicks, those that were taken.
+
+sub taken ($id, $status) { return !is_click($id) || $status =~ /^(?:302|404)$/ }
 
 
 sub read_crowd ($self, $path) {
@@ -46,11 +56,13 @@ sub read_crowd ($self, $path) {
         $time /= 1e6;
 
         if ($what eq 's') {
+            next if $more[0] =~ /-v\d+\z/;     # those are in Books.pm
             $self->{sent}{ $more[0] } = [ $time, $serial ];
+            $self->{clicks}{ $more[0] } = { slug => $more[1],
+                agent => $more[2] } if @more > 1;
 
         } elsif ($what eq 'a') {
-            $self->{answered}{ $more[0] } = $time;
-            $self->{status}{ $more[1] }++;
+            $self->answered($time, @more);
             my $conn = $self->{conn}{$serial};
             $conn->{pid} = $more[2] if $more[2];
             $conn->{last} = $more[0];
@@ -70,14 +82,31 @@ sub read_crowd ($self, $path) {
 }
 
 
+sub answered ($self, $time, $id, $status, $pid, $location = undef) {
+    $self->{status}{$status}++;
+    return if $id =~ /-v\d+\z/;
+
+    if (my $click = $self->{clicks}{$id}) {
+        @$click{qw(status location)} = ($status, $location);
+    }
+
+    if (taken($id, $status)) {
+        $self->{answered}{$id} = $time;
+    } else {
+        $self->{refused}{$id} = $status;
+    }
+}
+
+
 sub read_logs ($self, @paths) {
     for my $path (@paths) {
         open my $f, '<', $path or die "$path: $!\n";
 
         while (my $line = <$f>) {
-            my $id = (split ' ', $line)[3];
+            my ($status, $id) = (split ' ', $line)[2, 3];
             $self->{logged}{$id} = 1
-                if $line =~ /\n\z/ && exists $self->{sent}{$id};
+                if $line =~ /\n\z/ && exists $self->{sent}{$id}
+                    && taken($id, $status);
         }
     }
 }
@@ -85,7 +114,9 @@ sub read_logs ($self, @paths) {
 
 sub read_rows ($self, $db) {
     my $query = $db->prepare('select request_id, count(*) from usher.request '
-        . 'where request_id like ? group by 1');
+        . 'where request_id like $1 group by 1 union all '
+        . 'select sub1, count(*) from usher.click '
+        . 'where sub1 like $1 group by 1');
 
     $query->execute("$self->{prefix}-%");
     $self->{rows} = {};
@@ -131,6 +162,7 @@ sub kill_of ($self, $id) {
     my $kill = $self->kill_of_conn($conn) // return;
     my $answered = $self->{answered}{$id} // return $kill;
 
+    return if is_click($id);
     return if $answered < $kill->{at} - $EARLY
         || $answered > $kill->{at} + $LATE
         || ($conn->{protocol} == 1 && $conn->{last} ne $id);
@@ -243,7 +275,9 @@ sub judge ($self) {
         my $rows = $self->{rows}{$id} // 0;
 
         push @{ $result{doubled} }, [$id, $rows] if $rows > 1;
-        next if $rows;
+        push @{ $result{lost} }, [$id, "refused, $self->{refused}{$id}, but a "
+            . 'row'] if $rows && $self->{refused}{$id};
+        next if $rows || $self->{refused}{$id};
 
         my ($what, $why) = @{ $self->verdict($id) };
 

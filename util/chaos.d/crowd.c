@@ -3,17 +3,22 @@
  * HTTP/1.1 and HTTP/2 connections that are expected to break.
  *
  *     crowd -r rate -k key [-b bad key] [-1 n] [-2 n] -p prefix -l log
- *           port:h2port ...
+ *           [-c every -g slug,slug] port:h2port ...
  *
  * Each target gets n connections of either sort.  Every request carries its
- * own X-Request-ID, <prefix>-<number>.  What happens is written to the log,
- * one line each, times being CLOCK_REALTIME in us:
+ * own X-Request-ID, <prefix>-<number>.  With -c so many a request is a click
+ * on one of the links instead, <prefix>-l<number>, which is its sub1 as well,
+ * by one of CROWD_VISITORS agents, "p<number>" in its User-Agent, or "b", who
+ * is a robot.  What happens is written to the log, one line each, times being
+ * CLOCK_REALTIME in us:
  *
- *     <time> o <connection> <target> <1|2>        opened
- *     <time> s <connection> <id>                  sent
- *     <time> a <connection> <id> <status> <pid>   answered whole
- *     <time> r <connection> <id>                  stream reset by the server
- *     <time> c <connection> <why>                 closed
+ *     <time> o <connection> <target> <1|2>                   opened
+ *     <time> s <connection> <id> [<slug> <agent>]            sent
+ *     <time> a <connection> <id> <status> <pid> [<location>] answered whole
+ *     <time> r <connection> <id>          stream reset by the server
+ *     <time> c <connection> <why>         closed
+ *
+ * The location is that of HTTP/1.1: over HTTP/2 nginx compresses it.
  *
  * why is "server" (it closed), "send" (nothing could be sent), "late" (no
  * answer in CROWD_PATIENCE) or "end".  Patience is long, for who hangs up on
@@ -46,77 +51,28 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "crowd.h"
+
 
 #define CROWD_CONNS     256
-#define CROWD_STREAMS   8
-#define CROWD_BUFFER    65536
+#define CROWD_SLUGS     16
+#define CROWD_VISITORS  400
 #define CROWD_RETRY     20000        /* us between attempts to connect */
 #define CROWD_PATIENCE  60000000     /* us without an answer: hang up */
 #define CROWD_END       10000000     /* us for what is open at the end */
-
-#define CROWD_PREFACE   "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-
-#define H2_DATA         0
-#define H2_HEADERS      1
-#define H2_RST_STREAM   3
-#define H2_SETTINGS     4
-#define H2_PING         6
-#define H2_GOAWAY       7
-#define H2_WINDOW       8
-
-#define H2_END_STREAM   1
-#define H2_ACK          1
-#define H2_END_HEADERS  4
-#define H2_PADDED       8
-#define H2_PRIORITY     32
-
-
-typedef struct {
-    uint32_t       stream;           /* HTTP/2 stream id; 0: not in use */
-    int            status;
-    uint64_t       number;           /* of the request, in its id */
-    uint64_t       sent;             /* us */
-} crowd_request_t;
-
-
-typedef struct {
-    int              fd;             /* -1: not connected */
-    int              port;
-    int              pid;            /* worker, once it told */
-    unsigned         target;
-    unsigned         h2:1;
-    unsigned         goaway:1;       /* takes no new streams */
-    unsigned         open;           /* requests in requests */
-    uint32_t         next;           /* HTTP/2: next stream id */
-    uint64_t         serial;         /* running number of connections */
-    uint64_t         retry;          /* us: not before */
-    size_t           have;
-    crowd_request_t  requests[CROWD_STREAMS];
-    unsigned char    buffer[CROWD_BUFFER];
-} crowd_conn_t;
 
 
 static void crowd_stop(int signo);
 static uint64_t crowd_now(void);
 static void crowd_connect(crowd_conn_t *c);
-static void crowd_close(crowd_conn_t *c, const char *why);
-static int crowd_write(crowd_conn_t *c, const void *data, size_t len);
 static crowd_conn_t *crowd_free(void);
 static void crowd_send(crowd_conn_t *c);
-static size_t crowd_http1(char *out, const char *id, const char *key);
-static size_t crowd_http2(crowd_conn_t *c, unsigned char *out, const char *id,
-    const char *key);
-static unsigned char *crowd_text(unsigned char *p, const char *text);
-static void crowd_frame(unsigned char *p, size_t len, int type, int flags,
-    uint32_t stream);
+static void crowd_page(crowd_ask_t *ask, char *id);
+static void crowd_click(crowd_ask_t *ask, char *id);
+static size_t crowd_http1(char *out, const char *id, const crowd_ask_t *ask);
 static void crowd_read(crowd_conn_t *c);
 static void crowd_answer1(crowd_conn_t *c);
-static void crowd_answer2(crowd_conn_t *c);
-static int crowd_on_frame(crowd_conn_t *c, unsigned char *p, size_t len,
-    int type, int flags, uint32_t stream);
-static int crowd_status(const unsigned char *p, size_t len);
-static void crowd_done(crowd_conn_t *c, crowd_request_t *rq, char what);
-static crowd_request_t *crowd_find(crowd_conn_t *c, uint32_t stream);
+static char *crowd_location(char *text, char *end);
 static unsigned crowd_open(void);
 
 
@@ -129,6 +85,9 @@ static uint64_t       crowd_serial;
 static const char    *crowd_key;
 static const char    *crowd_bad;
 static const char    *crowd_prefix = "c";
+static unsigned       crowd_every;   /* one in so many is a click; 0: none */
+static unsigned       crowd_nslugs;
+static char          *crowd_slugs[CROWD_SLUGS];
 static crowd_conn_t  *crowd_conn;
 
 static volatile sig_atomic_t  crowd_stopping;
@@ -156,12 +115,13 @@ static void
 crowd_options(int argc, char **argv)
 {
     int       opt, port, port2;
+    char     *slug;
     unsigned  i, n1, n2, target;
 
     n1 = 8;
     n2 = 2;
 
-    while ((opt = getopt(argc, argv, "r:k:b:1:2:p:l:")) != -1) {
+    while ((opt = getopt(argc, argv, "r:k:b:1:2:p:l:c:g:")) != -1) {
         switch (opt) {
         case 'r':
             crowd_rate = strtod(optarg, NULL);
@@ -184,6 +144,16 @@ crowd_options(int argc, char **argv)
         case 'l':
             crowd_log = fopen(optarg, "w");
             break;
+        case 'c':
+            crowd_every = (unsigned) atoi(optarg);
+            break;
+        case 'g':
+            for (slug = strtok(optarg, ","); slug && crowd_nslugs < CROWD_SLUGS;
+                 slug = strtok(NULL, ","))
+            {
+                crowd_slugs[crowd_nslugs++] = slug;
+            }
+            break;
         default:
             exit(2);
         }
@@ -191,10 +161,11 @@ crowd_options(int argc, char **argv)
 
     if (crowd_key == NULL || crowd_log == NULL || crowd_rate <= 0
         || strlen(crowd_prefix) > 32 || strlen(crowd_key) > 100
-        || optind == argc)
+        || (crowd_every && crowd_nslugs == 0) || optind == argc)
     {
         fprintf(stderr, "usage: crowd -r rate -k key -l log [-b bad key] "
-                "[-1 n] [-2 n] [-p prefix] port:h2port ...\n");
+                "[-1 n] [-2 n] [-p prefix] [-c every -g slug,slug] "
+                "port:h2port ...\n");
         exit(2);
     }
 
@@ -357,7 +328,6 @@ static void
 crowd_connect(crowd_conn_t *c)
 {
     int                 one;
-    unsigned char       hello[64];
     struct sockaddr_in  sin;
     struct epoll_event  ev;
 
@@ -399,16 +369,12 @@ crowd_connect(crowd_conn_t *c)
             c->h2 ? 2 : 1);
 
     if (c->h2) {
-        memcpy(hello, CROWD_PREFACE, 24);
-        crowd_frame(hello + 24, 0, H2_SETTINGS, 0, 0);
-        crowd_frame(hello + 33, 4, H2_WINDOW, 0, 0);
-        memcpy(hello + 42, "\x3f\xff\xff\xff", 4);
-        crowd_write(c, hello, 46);
+        crowd_hello(c);
     }
 }
 
 
-static void
+void
 crowd_close(crowd_conn_t *c, const char *why)
 {
     if (c->fd == -1) {
@@ -422,7 +388,7 @@ crowd_close(crowd_conn_t *c, const char *why)
 }
 
 
-static int
+int
 crowd_write(crowd_conn_t *c, const void *data, size_t len)
 {
     if (send(c->fd, data, len, MSG_NOSIGNAL) == (ssize_t) len) {
@@ -461,106 +427,93 @@ crowd_free(void)
 static void
 crowd_send(crowd_conn_t *c)
 {
-    char              id[64];
     size_t            len;
-    const char       *key;
     unsigned          i;
+    crowd_ask_t       ask;
     unsigned char     out[1024];
     crowd_request_t  *rq;
-
-    crowd_number++;
-    key = (crowd_bad != NULL && crowd_number % 50 == 0) ? crowd_bad : crowd_key;
-    sprintf(id, "%s-%lu", crowd_prefix, crowd_number);
 
     for (i = 0; c->requests[i].sent; i++) { /* void */ }
 
     rq = &c->requests[i];
-    rq->number = crowd_number;
     rq->sent = crowd_now();
     rq->status = 0;
     rq->stream = c->next;
     c->open++;
 
-    if (c->h2) {
-        len = crowd_http2(c, out, id, key);
+    crowd_number++;
+
+    if (crowd_every && crowd_number % crowd_every == 0) {
+        crowd_click(&ask, rq->id);
 
     } else {
-        len = crowd_http1((char *) out, id, key);
+        crowd_page(&ask, rq->id);
     }
 
-    fprintf(crowd_log, "%lu s %lu %s\n", rq->sent, c->serial, id);
+    if (c->h2) {
+        len = crowd_http2(c, out, rq->id, &ask);
+
+    } else {
+        len = crowd_http1((char *) out, rq->id, &ask);
+    }
+
+    fprintf(crowd_log, "%lu s %lu %s%s\n", rq->sent, c->serial, rq->id,
+            ask.what);
     crowd_write(c, out, len);
 }
 
 
-static size_t
-crowd_http1(char *out, const char *id, const char *key)
+static void
+crowd_page(crowd_ask_t *ask, char *id)
 {
-    return (size_t) sprintf(out, "GET /v1/page?q=%s HTTP/1.1\r\n"
-                            "Host: localhost\r\nUser-Agent: crowd\r\n"
-                            "X-Request-ID: %s\r\nX-API-Key: %s\r\n\r\n",
-                            id, id, key);
+    sprintf(id, "%s-%lu", crowd_prefix, crowd_number);
+    sprintf(ask->path, "/v1/page?q=%s", id);
+    strcpy(ask->agent, "crowd");
+    ask->key = (crowd_bad != NULL && crowd_number % 50 == 1) ? crowd_bad
+                                                              : crowd_key;
+    ask->what[0] = '\0';
 }
 
 
-/* Header fields as literals without index and without Huffman coding. */
-
-static size_t
-crowd_http2(crowd_conn_t *c, unsigned char *out, const char *id,
-    const char *key)
-{
-    char            path[96];
-    unsigned char  *p;
-
-    sprintf(path, "/v1/page?q=%s", id);
-
-    p = out + 9;
-    *p++ = 0x82;                             /* :method GET */
-    *p++ = 0x86;                             /* :scheme http */
-    *p++ = 0x04;                             /* :path */
-    p = crowd_text(p, path);
-    *p++ = 0x01;                             /* :authority */
-    p = crowd_text(p, "localhost");
-    *p++ = 0x00;
-    p = crowd_text(p, "x-request-id");
-    p = crowd_text(p, id);
-    *p++ = 0x00;
-    p = crowd_text(p, "x-api-key");
-    p = crowd_text(p, key);
-
-    crowd_frame(out, (size_t) (p - out) - 9, H2_HEADERS,
-                H2_END_STREAM|H2_END_HEADERS, c->next);
-    c->next += 2;
-
-    return (size_t) (p - out);
-}
-
-
-static unsigned char *
-crowd_text(unsigned char *p, const char *text)
-{
-    size_t  len;
-
-    len = strlen(text);                      /* below 127: one byte */
-    *p++ = (unsigned char) len;
-    memcpy(p, text, len);
-
-    return p + len;
-}
-
+/* One visitor in ten is a robot. */
 
 static void
-crowd_frame(unsigned char *p, size_t len, int type, int flags, uint32_t stream)
+crowd_click(crowd_ask_t *ask, char *id)
 {
-    p[0] = (unsigned char) (len >> 16);
-    p[1] = (unsigned char) (len >> 8);
-    p[2] = (unsigned char) len;
-    p[3] = (unsigned char) type;
-    p[4] = (unsigned char) flags;
-    p[5] = (unsigned char) (stream >> 24);
-    p[6] = (unsigned char) (stream >> 16);
-    p[7] = (unsigned char) (stream >> 8);
-    p[8] = (unsigned char) stream;
+    long         who;
+    const char  *slug;
+
+    who = random() % CROWD_VISITORS;
+    slug = crowd_slugs[random() % crowd_nslugs];
+
+    sprintf(id, "%s-l%lu", crowd_prefix, crowd_number);
+    snprintf(ask->path, sizeof(ask->path), "/go/%s?sub1=%s", slug, id);
+
+    sprintf(ask->agent, who % 10 ? "Mozilla/5.0 (X11; Linux x86_64; p%ld) "
+                                   "Gecko/20100101 Firefox/128.0"
+                                 : "Googlebot/2.1 (b%ld)", who);
+    ask->key = NULL;
+    snprintf(ask->what, sizeof(ask->what), " %s %c%ld", slug,
+             who % 10 ? 'p' : 'b', who);
+}
+
+
+static size_t
+crowd_http1(char *out, const char *id, const crowd_ask_t *ask)
+{
+    int  n;
+
+    n = sprintf(out, "GET %s HTTP/1.1\r\nHost: localhost\r\n"
+                "User-Agent: %s\r\nX-Request-ID: %s\r\n", ask->path,
+                ask->agent, id);
+
+    if (ask->key != NULL) {
+        n += sprintf(out + n, "X-API-Key: %s\r\n", ask->key);
+    }
+
+    n += sprintf(out + n, "\r\n");
+
+    return (size_t) n;
 }
 
 
@@ -631,7 +584,7 @@ crowd_answer1(crowd_conn_t *c)
 
     if (rq != NULL) {
         rq->status = atoi(text + sizeof("HTTP/1.1 ") - 1);
-        crowd_done(c, rq, 'a');
+        crowd_done(c, rq, 'a', crowd_location(text, end));
     }
 
     c->have = 0;
@@ -643,143 +596,37 @@ crowd_answer1(crowd_conn_t *c)
 }
 
 
-static void
-crowd_answer2(crowd_conn_t *c)
+/* NULL: there is none. */
+
+static char *
+crowd_location(char *text, char *end)
 {
-    size_t          len, off;
-    unsigned char  *p;
+    char        *p;
+    static char  location[512];
 
-    off = 0;
+    p = strcasestr(text, "\r\nLocation: ");
 
-    while (c->fd != -1 && c->have - off >= 9) {
-        p = c->buffer + off;
-        len = (size_t) p[0] << 16 | (size_t) p[1] << 8 | p[2];
-
-        if (len > CROWD_BUFFER / 2) {
-            crowd_close(c, "server");
-            return;
-        }
-
-        if (c->have - off < 9 + len) {
-            break;
-        }
-
-        if (crowd_on_frame(c, p + 9, len, p[3], p[4],
-                           (uint32_t) (p[5] & 0x7f) << 24
-                           | (uint32_t) p[6] << 16 | (uint32_t) p[7] << 8
-                           | p[8])
-            == -1)
-        {
-            return;
-        }
-
-        off += 9 + len;
+    if (p == NULL || p > end) {
+        return NULL;
     }
 
-    memmove(c->buffer, c->buffer + off, c->have - off);
-    c->have -= off;
+    p += sizeof("\r\nLocation: ") - 1;
+    snprintf(location, sizeof(location), "%.*s", (int) strcspn(p, "\r"), p);
 
-    if (c->fd != -1 && c->goaway && c->open == 0) {
-        crowd_close(c, "server");
-    }
+    return location;
 }
 
 
-static int
-crowd_on_frame(crowd_conn_t *c, unsigned char *p, size_t len, int type,
-    int flags, uint32_t stream)
-{
-    unsigned char    *pid;
-    unsigned char     ack[17];
-    crowd_request_t  *rq;
-
-    rq = stream ? crowd_find(c, stream) : NULL;
-
-    switch (type) {
-
-    case H2_HEADERS:
-        if (rq != NULL && !(flags & (H2_PADDED|H2_PRIORITY))) {
-            rq->status = crowd_status(p, len);
-        }
-        break;
-
-    case H2_DATA:
-        pid = memmem(p, len, "pid=", 4);
-        if (pid != NULL) {
-            c->pid = atoi((char *) pid + 4);
-        }
-        break;
-
-    case H2_RST_STREAM:
-        if (rq != NULL) {
-            crowd_done(c, rq, 'r');
-        }
-        return 0;
-
-    case H2_SETTINGS:
-        if (!(flags & H2_ACK)) {
-            crowd_frame(ack, 0, H2_SETTINGS, H2_ACK, 0);
-            return crowd_write(c, ack, 9);
-        }
-        return 0;
-
-    case H2_PING:
-        if (!(flags & H2_ACK) && len == 8) {
-            crowd_frame(ack, 8, H2_PING, H2_ACK, 0);
-            memcpy(ack + 9, p, 8);
-            return crowd_write(c, ack, 17);
-        }
-        return 0;
-
-    case H2_GOAWAY:
-        c->goaway = 1;
-        return 0;
-
-    default:
-        return 0;
-    }
-
-    if (rq != NULL && (flags & H2_END_STREAM)) {
-        crowd_done(c, rq, 'a');
-    }
-
-    return 0;
-}
-
-
-/* nginx writes :status first, indexed or as three plain digits. */
-
-static int
-crowd_status(const unsigned char *p, size_t len)
-{
-    static const int  indexed[] = { 200, 204, 206, 304, 400, 404, 500 };
-
-    while (len && (p[0] & 0xe0) == 0x20) {   /* table size update */
-        p++;
-        len--;
-    }
-
-    if (len && p[0] >= 0x88 && p[0] <= 0x8e) {
-        return indexed[p[0] - 0x88];
-    }
-
-    if (len >= 5 && p[1] == 3) {
-        return (p[2] - '0') * 100 + (p[3] - '0') * 10 + (p[4] - '0');
-    }
-
-    return 0;
-}
-
-
-static void
-crowd_done(crowd_conn_t *c, crowd_request_t *rq, char what)
+void
+crowd_done(crowd_conn_t *c, crowd_request_t *rq, char what,
+    const char *location)
 {
     if (what == 'a') {
-        fprintf(crowd_log, "%lu a %lu %s-%lu %d %d\n", crowd_now(), c->serial,
-                crowd_prefix, rq->number, rq->status, c->pid);
+        fprintf(crowd_log, "%lu a %lu %s %d %d%s%s\n", crowd_now(), c->serial,
+                rq->id, rq->status, c->pid, location ? " " : "",
+                location ? location : "");
     } else {
-        fprintf(crowd_log, "%lu r %lu %s-%lu\n", crowd_now(), c->serial,
-                crowd_prefix, rq->number);
+        fprintf(crowd_log, "%lu r %lu %s\n", crowd_now(), c->serial, rq->id);
     }
 
     rq->sent = 0;
@@ -787,7 +634,7 @@ crowd_done(crowd_conn_t *c, crowd_request_t *rq, char what)
 }
 
 
-static crowd_request_t *
+crowd_request_t *
 crowd_find(crowd_conn_t *c, uint32_t stream)
 {
     unsigned  i;

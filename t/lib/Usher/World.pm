@@ -111,12 +111,13 @@ sub stop_all ($self) {
 }
 
 
-# HTTP/1.1 on its port, HTTP/2 on the second; http and location are pieces of
-# the configuration.  The access log is a witness for Judge.
+# HTTP/1.1 on its port, HTTP/2 on the second; http, server and location are
+# pieces of the configuration.  The access log is a witness for Judge.
 
 sub edge ($self, $name, %opt) {
     my ($uid, $gid) = Usher::Test::Process::owner();
 
+    $opt{server} //= '';
     mkdir "$self->{dir}/$name";
     chown $uid, $gid, "$self->{dir}/$name";
 
@@ -147,6 +148,8 @@ sub edge ($self, $name, %opt) {
                 $opt{location}
             }
 
+            $opt{server}
+
             location = /usher/status {
                 usher_event off;
                 usher_status;
@@ -168,6 +171,8 @@ sub edge ($self, $name, %opt) {
                 sub_filter '\@PID\@' '\$pid';
                 $opt{location}
             }
+
+            $opt{server}
         }
         END
 }
