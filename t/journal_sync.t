@@ -1,12 +1,14 @@
 #!/usr/bin/perl
 
 # A waiting event is answered when a sync that covers it has passed, and not
-# before; one sync serves all who wait; who went away is no harm; a sync that
-# fails is told.  fdatasync() is held and broken by a library of the test.
+# before; one sync serves all who wait; who went away is no harm, a reload
+# waits; a sync that fails is told.  fdatasync() is held and broken by a library
+# of the test.
 
 use lib 't/lib';
 use Usher::Test;
 use Usher::Drain;
+use Usher::Test::Process 'alive';
 use IO::Select;
 use Time::HiRes qw(sleep);
 
@@ -128,6 +130,24 @@ is_deeply([map { status($_) } @more], [(204) x 10], 'and the others');
 is(syncs() - $before, 1, 'by one more sync');
 
 ok($d->drain(sub { $d->lines == 14 }), 'all of them were journalled');
+
+# a reload: who waits is answered before the old worker goes
+
+touch('hold');
+$before = syncs();
+$first = hook('open', 'body');
+$t->wait_for(sub { syncs() > $before }, 'one waits');
+
+my ($old) = $t->workers;
+
+ok($t->reload, 'a reload');
+$t->wait_for(sub { $t->error_log =~ / $old#\d+: gracefully shutting down/ },
+             'the old worker is to go');
+sleep 0.3;
+ok(alive($old), 'not yet');
+unlink "$dir/hold";
+is(status($first), 204, 'who waited is answered');
+$t->wait_for(sub { !alive($old) }, 'and it has gone');
 
 # it fails
 

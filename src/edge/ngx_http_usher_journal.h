@@ -335,7 +335,8 @@ struct ngx_http_usher_journal_s {
 
     ngx_event_t          idle;         /* timer: every second */
     ngx_event_t          sync_timer;
-    ngx_event_t          resume;       /* posted: waiters may go on */
+    ngx_event_t          resume;       /* posted: waiters may go on; timer:
+                                          there are some */
     ngx_queue_t          waiters;
     uint64_t             synced;
     uint64_t             wanted;       /* sync up to here at once */

@@ -472,6 +472,10 @@ ngx_http_usher_journal_close(ngx_http_usher_journal_t *j)
         ngx_del_timer(&j->sync_timer);
     }
 
+    if (j->resume.timer_set) {
+        ngx_del_timer(&j->resume);
+    }
+
     if (j->ship.posted) {
         ngx_delete_posted_event(&j->ship);
     }

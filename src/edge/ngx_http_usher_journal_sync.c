@@ -9,6 +9,9 @@
  *
  * A sync covers every segment written to since the last one; their
  * descriptors are duplicated, so that the loop may switch meanwhile.
+ *
+ * A worker that is told to quit does so once it has no timers: while somebody
+ * waits there is one.
  */
 
 
@@ -22,6 +25,8 @@
 #define NGX_HTTP_USHER_WAITER_WAITING  0
 #define NGX_HTTP_USHER_WAITER_SYNCED   1
 #define NGX_HTTP_USHER_WAITER_FAILED   2
+
+#define NGX_HTTP_USHER_WAITER_HOLD     1000    /* msec */
 
 
 /* A request that waits; lies in its own pool. */
@@ -39,6 +44,7 @@ static void ngx_http_usher_sync_done(void *self);
 static ngx_http_usher_waiter_t *ngx_http_usher_sync_waiter(
     ngx_http_request_t *r);
 static void ngx_http_usher_sync_cleanup(void *data);
+static void ngx_http_usher_sync_hold(ngx_http_usher_journal_t *j);
 
 
 /* Suspends a request until what is committed now is synced. */
@@ -73,6 +79,7 @@ ngx_http_usher_sync_wait(ngx_http_usher_journal_t *j, ngx_http_request_t *r)
     w->generation = j->generation;
 
     ngx_queue_insert_tail(&j->waiters, &w->queue);
+    ngx_http_usher_sync_hold(j);
 
     /* who goes away is noticed, as with an upstream */
 
@@ -135,6 +142,21 @@ ngx_http_usher_sync_cleanup(void *data)
     if (w->state == NGX_HTTP_USHER_WAITER_WAITING) {
         ngx_queue_remove(&w->queue);
         w->state = NGX_HTTP_USHER_WAITER_FAILED;
+    }
+}
+
+
+static void
+ngx_http_usher_sync_hold(ngx_http_usher_journal_t *j)
+{
+    if (ngx_queue_empty(&j->waiters)) {
+
+        if (j->resume.timer_set) {
+            ngx_del_timer(&j->resume);
+        }
+
+    } else if (!j->resume.timer_set) {
+        ngx_add_timer(&j->resume, NGX_HTTP_USHER_WAITER_HOLD);
     }
 }
 
@@ -345,6 +367,8 @@ ngx_http_usher_sync_resume(ngx_event_t *ev)
         r->write_event_handler(r);
         ngx_http_run_posted_requests(c);
     }
+
+    ngx_http_usher_sync_hold(j);
 }
 
 
@@ -372,4 +396,6 @@ ngx_http_usher_sync_fail(ngx_http_usher_journal_t *j)
         r->write_event_handler(r);
         ngx_http_run_posted_requests(c);
     }
+
+    ngx_http_usher_sync_hold(j);
 }
