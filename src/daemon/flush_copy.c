@@ -244,10 +244,11 @@ usherd_flush_prepare(usherd_flush_t *f, const usher_event_kind_t *kind)
 
 
 /*
- * Only those whose key is new become rows; of several in one batch the
- * first.  Keys go in sorted, so that two flushes cannot wait for each other
- * in a circle.  What the kind has to be done for the others is called by the
- * last SELECT, which sees the keys.
+ * Only those whose key is new become rows; of several in one batch the one
+ * that was said first: after an outage slots come in any order, and what is
+ * said again late is not news.  Keys go in sorted, so that two flushes cannot
+ * wait for each other in a circle.  What the kind has to be done for the
+ * others is called by the last SELECT, which sees the keys.
  */
 
 static int
@@ -264,7 +265,7 @@ usherd_flush_winners(usherd_flush_t *f, const usher_event_kind_t *kind)
              "k AS (INSERT INTO %s (%s) SELECT DISTINCT %s FROM t "
              "ORDER BY %s ON CONFLICT DO NOTHING RETURNING %s), "
              "w AS MATERIALIZED (SELECT DISTINCT ON (%s) t.* FROM t "
-             "JOIN k USING (%s) ORDER BY %s, usherd_line), "
+             "JOIN k USING (%s) ORDER BY %s, event_time, usherd_line), "
              "i AS (INSERT INTO %s (%s) SELECT %s FROM w) "
              "SELECT t.usherd_slot, count(*) - count(w.usherd_line), "
              "count(CASE WHEN w.usherd_line IS NULL THEN %s END) FROM t "
