@@ -103,12 +103,32 @@ $t->redis;
 is(status(hook('one', 'body')), 204, 'a hook is answered');
 cmp_ok(syncs(), '>=', 1, 'after a sync');
 
-# held: nobody is answered; then one more sync serves all who came meanwhile
+# a reload: who waits is answered before the old worker goes
 
 touch('hold');
 
-my $first = hook('first', 'body');
-$t->wait_for(sub { syncs() >= 2 }, 'a sync is under way');
+my $before = syncs();
+my $first = hook('open', 'body');
+
+$t->wait_for(sub { syncs() > $before }, 'one waits');
+
+my ($old) = $t->workers;
+
+ok($t->reload, 'a reload');
+$t->wait_for(sub { $t->error_log =~ / $old#\d+: gracefully shutting down/ },
+             'the old worker is to go');
+sleep 0.3;
+ok(alive($old), 'not yet');
+unlink "$dir/hold";
+is(status($first), 204, 'who waited is answered');
+$t->wait_for(sub { !alive($old) }, 'and it has gone');
+
+# held: nobody is answered; then one more sync serves all who came meanwhile
+
+touch('hold');
+$before = syncs();
+$first = hook('first', 'body');
+$t->wait_for(sub { syncs() > $before }, 'a sync is under way');
 
 my @more = map { hook("more$_", 'body') } 1 .. 10;
 my $gone = hook('gone', 'body');
@@ -122,32 +142,14 @@ is(($d->feed(1))[0] ? 1 : 0, 1, 'a line that does not wait is taken');
 close $gone;
 sleep 0.2;
 
-my $before = syncs();
+$before = syncs();
 unlink "$dir/hold";
 
 is(status($first), 204, 'answered when it has passed');
 is_deeply([map { status($_) } @more], [(204) x 10], 'and the others');
 is(syncs() - $before, 1, 'by one more sync');
 
-ok($d->drain(sub { $d->lines == 14 }), 'all of them were journalled');
-
-# a reload: who waits is answered before the old worker goes
-
-touch('hold');
-$before = syncs();
-$first = hook('open', 'body');
-$t->wait_for(sub { syncs() > $before }, 'one waits');
-
-my ($old) = $t->workers;
-
-ok($t->reload, 'a reload');
-$t->wait_for(sub { $t->error_log =~ / $old#\d+: gracefully shutting down/ },
-             'the old worker is to go');
-sleep 0.3;
-ok(alive($old), 'not yet');
-unlink "$dir/hold";
-is(status($first), 204, 'who waited is answered');
-$t->wait_for(sub { !alive($old) }, 'and it has gone');
+ok($d->drain(sub { $d->lines == 15 }), 'all of them were journalled');
 
 # it fails
 
