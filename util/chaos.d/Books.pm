@@ -252,8 +252,8 @@ sub events ($self) {
             . "$try->{sent}, answered $try->{ended}")
             if $row->{at} < $try->{sent} - $SLACK
                 || $row->{at} > $try->{ended} + $SLACK;
-        $self->{counts}{late_won}++
-            if $try->{sent} > $word->{tries}[0]{ended};
+        $self->{counts}{late_won}++ if grep { $_->{status} == 200
+            && $_->{ended} < $try->{sent} } @{ $word->{tries} };
     }
 
     for my $sale (@{ $self->{shop}{sales} }) {
