@@ -3,7 +3,8 @@
 -- usher.conversion_changed() is called for each change, once, in its
 -- transaction.  Side network: what the network reports as approved is earned,
 -- and what it takes back is earned less, on the day that it said so; days
--- that are past do not change.
+-- that are past do not change.  Side own: what was sold is revenue in the same
+-- way, and what it earns the partner is in 048.
 
 create function usher.conversion_earned(truth jsonb)
 returns bigint
@@ -15,6 +16,18 @@ $$;
 
 comment on function usher.conversion_earned(jsonb) is
     'What a network owes for a conversion, in minor units; null: nothing';
+
+
+create function usher.conversion_sold(truth jsonb)
+returns bigint
+language sql immutable
+as $$
+    select case when truth->>'state' = 'approved'
+                then (truth->>'sale_amount')::bigint end
+$$;
+
+comment on function usher.conversion_sold(jsonb) is
+    'What our own shop sold, in minor units; null: nothing';
 
 
 create function usher.conversion_labels(c usher.conversion,
@@ -49,17 +62,13 @@ comment on function usher.conversion_labels(usher.conversion) is
     'click''s, if its row is here';
 
 
-create function usher.conversion_revenue(change usher.conversion_change)
+create function usher.conversion_revenue(c usher.conversion,
+    change usher.conversion_change, earned bigint)
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
-declare
-    c  usher.conversion;
 begin
-    select u.* into c
-    from usher.conversion u where u.id = change.conversion_id;
-
     -- What is booked and what should be, where each belongs: the difference.
     insert into usher.revenue (org_id, day, amount, currency, campaign,
         product, link, sub_id, country, source, external_id, conversion_id)
@@ -76,21 +85,19 @@ begin
                 where r.conversion_id = c.id
                 union all
                 select change.became->>'currency', l.campaign, l.product,
-                       l.link, l.sub_id, l.country,
-                       usher.conversion_earned(change.became)
+                       l.link, l.sub_id, l.country, earned
                 from usher.conversion_labels(c) l
-                where usher.conversion_earned(change.became) > 0) b
+                where earned > 0) b
           group by b.currency, b.campaign, b.product, b.link, b.sub_id,
                    b.country
           having sum(b.amount) <> 0) d;
-
-    perform usher.conversion_post(change, c.network_id);
 end
 $$;
 
-comment on function usher.conversion_revenue(usher.conversion_change) is
-    'Books what a network reports as approved, and takes back what it takes '
-    'back: the difference to what is booked';
+comment on function usher.conversion_revenue(usher.conversion,
+    usher.conversion_change, bigint) is
+    'Books what is approved, and takes back what is taken back: the '
+    'difference to what is booked';
 
 
 create function usher.conversion_post(change usher.conversion_change,
@@ -141,15 +148,25 @@ returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+    c  usher.conversion;
 begin
-    if (select c.side from usher.conversion c
-        where c.id = change.conversion_id) = 'network'
-    then
-        perform usher.conversion_revenue(change);
+    select u.* into c
+    from usher.conversion u where u.id = change.conversion_id;
+
+    if c.side = 'network' then
+        perform usher.conversion_revenue(c, change,
+                    usher.conversion_earned(change.became));
+        perform usher.conversion_post(change, c.network_id);
+
+    else
+        perform usher.conversion_revenue(c, change,
+                    usher.conversion_sold(change.became));
+        perform usher.commission_changed(c, change);
     end if;
 end
 $$;
 
 comment on function usher.conversion_changed(usher.conversion_change) is
-    'What follows from a change of a conversion, once for each: of side '
-    'network revenue';
+    'What follows from a change of a conversion, once for each: revenue; of '
+    'side own a commission';

@@ -10,7 +10,8 @@ revoke select on usher.member, usher.right, usher.audit, usher.migration,
     usher.partner, usher.todo, usher.notification, usher.customer_click,
     usher.conversion, usher.conversion_change, usher.coupon,
     usher.account, usher.account_balance, usher.ledger_entry,
-    usher.ledger_posting, usher.cost, usher.revenue
+    usher.ledger_posting, usher.cost, usher.revenue,
+    usher.commission_rule, usher.commission_line
     from usher_daemon;
 grant select (id, org_id, name, disabled_at) on usher.partner to usher_daemon;
 
@@ -71,7 +72,8 @@ grant select on usher.request, usher.click, usher.click_reason,
     usher.campaign, usher.program_partner,
     usher.currency, usher.fx,
     usher.account, usher.account_balance, usher.ledger_entry,
-    usher.ledger_posting, usher.cost, usher.revenue
+    usher.ledger_posting, usher.cost, usher.revenue,
+    usher.commission_rule, usher.commission_line
     to usher_report;
 grant select (id, org_id, name, kind, terms, terms_at, payout_method,
     payout_min, currency, disabled_at, created_at)

@@ -27,10 +27,10 @@ language sql immutable
 set search_path = pg_catalog, pg_temp
 as $$
     select usher.text_ok('source', source,
-        '^(?!conversion$)[a-z0-9][a-z0-9-]{0,31}$',
+        '^(?!(conversion|commission)$)[a-z0-9][a-z0-9-]{0,31}$',
         'A source is 1 to 32 of a-z, 0-9 and -, and does not begin with -; '
-        'conversion is what conversions earn, which conversion_import '
-        'corrects.')
+        'conversion and commission are what conversions earn and cost, which '
+        'conversion_import corrects.')
 $$;
 
 comment on function usher.source_ok(text) is

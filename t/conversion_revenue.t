@@ -110,14 +110,15 @@ is(booked('t4'), '500 EUR spring go.acme.example/s mail7 DE',
    'until it is bound');
 is(balance('asset'), '1800 EUR', 'which changes nothing of what is owed');
 
-# our own program: nothing is earned of it here
+# our own program: what was sold is revenue, what it pays for it is not
 
 tell($t, 'shop', 't5', at => day(50), status => 'sale', amount => '5',
      sale_amount => '50', click_id => click($link{a}, day(49)));
-is(booked('t5'), '', 'what we pay for is no revenue');
-is($t->sql("select sum(amount) from usher.revenue"), 1800, 'in the end');
+is(booked('t5'), '5000 EUR go.acme.example/a', 'what our own shop sold');
+is($t->sql("select sum(amount) from usher.revenue"), 6800, 'in the end');
+is(balance('asset'), '1800 EUR', 'which no network owes');
 $t->ctl('fx', 'import', "csv=day,base,quote,rate\n2026-02-20,EUR,USD,1\n");
-is($t->ctl('revenue total org=acme currency=EUR')->{amount}, '18.00',
+is($t->ctl('revenue total org=acme currency=EUR')->{amount}, '68.00',
    'as people see it');
 
 # nobody else writes there

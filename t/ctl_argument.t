@@ -101,7 +101,8 @@ my %other = map { $_ => 1 } qw(org plan key slot gap id starts at what
 # link_right.t, click_key.t and postback_argument.t
 
 my $elsewhere = qr/^(preset|network|program|product|campaign|partner
-                    |domain|link|click_key|postback|conversion|coupon)_/x;
+                    |domain|link|click_key|postback|conversion|coupon
+                    |commission|payout)_/x;
 
 for my $row ($t->rows("select f->>'name', a->>'name'
         from jsonb_array_elements(api.catalogue()) f,

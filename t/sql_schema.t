@@ -137,7 +137,8 @@ none('the daemon changes no customer and no money', q{
     select n
     from unnest(array['org', 'plan', 'plan_policy', 'subscription', 'key',
                       'secret', 'member', 'audit', 'usage', 'currency', 'fx', 'account',
-                      'ledger_entry', 'ledger_posting', 'cost', 'revenue']) n
+                      'ledger_entry', 'ledger_posting', 'cost', 'revenue',
+                      'commission_rule', 'commission_line']) n
     where has_table_privilege('usher_daemon', 'usher.' || n,
                               'insert, update, delete, truncate') });
 

@@ -355,6 +355,8 @@ is_told('secret_show', { %{ $about[$_] }, kind => 'source', name => 'x' },
 
 my $elsewhere = qr/^(preset|network|program|product|campaign|partner
                     |domain|link|click_key|postback|conversion|coupon|roi)_/x;
+                    |domain|link|click_key|postback|conversion|coupon
+                    |commission|payout)_/x;
 
 is(join(' ', grep { $_ !~ $elsewhere } map { $_->[0] } $t->rows(q{
        select f->>'name' from jsonb_array_elements(api.catalogue()) f
