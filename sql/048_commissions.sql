@@ -239,7 +239,7 @@ create index conversion_approved
     where state = 'approved' and partner_id is not null;
 
 comment on table usher.commission_line is
-    'What partners earn: rows are only added';
+    'What partners earn: rows are only added, and taken by payouts';
 comment on column usher.commission_line.id is 'Number';
 comment on column usher.commission_line.org_id is 'Who pays';
 comment on column usher.commission_line.conversion_id is 'The conversion';
@@ -296,11 +296,11 @@ comment on function usher.commission_line_keep() is
     'Trigger: what is booked stays';
 
 create trigger commission_line_keep
-    before update or delete or truncate on usher.commission_line
+    before delete or truncate on usher.commission_line
     for each statement execute function usher.commission_line_keep();
 
 comment on trigger commission_line_keep on usher.commission_line is
-    'Rows stay as they were made';
+    'Rows stay as they were made; 049 has what may be updated';
 
 
 alter table usher.cost

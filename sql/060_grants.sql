@@ -11,7 +11,8 @@ revoke select on usher.member, usher.right, usher.audit, usher.migration,
     usher.conversion, usher.conversion_change, usher.coupon,
     usher.account, usher.account_balance, usher.ledger_entry,
     usher.ledger_posting, usher.cost, usher.revenue,
-    usher.commission_rule, usher.commission_line
+    usher.commission_rule, usher.commission_line, usher.payout_batch,
+    usher.payout, usher.payout_part, usher.payout_left
     from usher_daemon;
 grant select (id, org_id, name, disabled_at) on usher.partner to usher_daemon;
 
@@ -73,7 +74,8 @@ grant select on usher.request, usher.click, usher.click_reason,
     usher.currency, usher.fx,
     usher.account, usher.account_balance, usher.ledger_entry,
     usher.ledger_posting, usher.cost, usher.revenue,
-    usher.commission_rule, usher.commission_line
+    usher.commission_rule, usher.commission_line, usher.payout_batch,
+    usher.payout, usher.payout_part, usher.payout_left
     to usher_report;
 grant select (id, org_id, name, kind, terms, terms_at, payout_method,
     payout_min, currency, disabled_at, created_at)

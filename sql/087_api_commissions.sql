@@ -445,7 +445,8 @@ begin
                              or c.transaction_id
                                 = commission_list.transaction)
                         and (payable is null
-                             or payable = (i.payable_at <= now()))
+                             or payable = (i.payable_at <= now()
+                                           and i.payout_id is null))
                         and (before is null or i.id < before)
                   order by i.id desc
                   limit usher.page("limit")) l);
@@ -460,7 +461,7 @@ org: name of the org; the operator may leave it out
 partner: only of this partner
 program: only of this program
 transaction: only of this transaction
-payable: true: only what may be paid now; false: only what may not
+payable: true: only what the next batch may take; false: only what it may not
 limit: at most so many
 before: go on before this line';
 
@@ -476,7 +477,9 @@ as $$
         'transaction', c.transaction_id, 'link', k.host || '/' || k.slug,
         'amount', usher.money_text(l.amount, l.currency),
         'currency', l.currency, 'rule', l.rule_id,
-        'payable', l.payable_at)
+        'payable', l.payable_at,
+        'batch', (select y.batch_id from usher.payout y
+                  where y.id = l.payout_id))
     from usher.org o
     join usher.conversion c on c.id = l.conversion_id
     join usher.program p on p.id = c.program_id

@@ -138,7 +138,8 @@ none('the daemon changes no customer and no money', q{
     from unnest(array['org', 'plan', 'plan_policy', 'subscription', 'key',
                       'secret', 'member', 'audit', 'usage', 'currency', 'fx', 'account',
                       'ledger_entry', 'ledger_posting', 'cost', 'revenue',
-                      'commission_rule', 'commission_line']) n
+                      'commission_rule', 'commission_line', 'payout_batch', 'payout',
+                      'payout_part', 'payout_left']) n
     where has_table_privilege('usher_daemon', 'usher.' || n,
                               'insert, update, delete, truncate') });
 
