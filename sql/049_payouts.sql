@@ -438,12 +438,15 @@ begin
         select p_id, b.id, t.currency, t.amount, t.rate
         from unnest(d.currencies, d.amounts, d.rates)
              t (currency, amount, rate);
-
-        update usher.commission_line l
-        set payout_id = p_id
-        where l.id = any (lines) and l.partner_id = d.partner_id
-              and l.currency = any (d.currencies);
     end loop;
+
+    update usher.commission_line l
+    set payout_id = p.id
+    from usher.payout p
+    join usher.payout_part t on t.payout_id = p.id
+    where p.batch_id = b.id and l.partner_id = p.partner_id
+          and l.currency = t.currency
+          and l.id = any (payout_make.lines);
 end
 $$;
 

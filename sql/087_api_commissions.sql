@@ -233,6 +233,13 @@ begin
 
     perform usher.number_ok('renewals', renewals, 0, 1000);
 
+    -- What is told just now and finds no rule is not seen below, unless it is
+    -- waited for; see usher.conversion_shared().
+    if starts < now() then
+        perform pg_advisory_xact_lock(hashtextextended('program/' || p.id,
+                                                       0));
+    end if;
+
     if r.rate is null or r.most = 0 or r.most_month = 0
        or not isfinite(r.starts_at) or not isfinite(ends)
        or ends <= r.starts_at
@@ -290,7 +297,7 @@ conversion is, the most specific one holds: one for the partner, then for the
 product, then for the campaign.  What is booked already is not changed.
 org: name of the org
 program: the program, of side own
-percent: percent of the sale, as 12.5
+percent: percent of the sale (sale_amount), as 12.5
 fixed: or an amount for each conversion, as 2.50, in the program''s currency
 partner: only for this partner
 product: only for this product
