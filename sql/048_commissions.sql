@@ -745,6 +745,25 @@ comment on function usher.commission_changed(usher.conversion,
     'What a change of a conversion of our own means for its partner';
 
 
+create function usher.commission_rated()
+returns void
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+    update usher.todo t
+    set next_at = clock_timestamp()
+    where t.id in (select w.id from usher.todo w
+                   where w.handler = 'commission'
+                         and w.next_at > clock_timestamp()
+                   for update skip locked);
+
+    select pg_notify('usher_react', '')
+$$;
+
+comment on function usher.commission_rated() is
+    'What waits for a rate is tried again: there are new ones';
+
+
 create function usher.react_commission(reference jsonb)
 returns void
 language plpgsql

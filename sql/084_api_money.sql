@@ -176,6 +176,8 @@ begin
                                                'to', max(l.day))
                      from unnest(lines) l);
 
+    perform usher.commission_rated();
+
     if left(csv, 20) ~* '^\W*date\W' then
         told := told || jsonb_build_object('skipped',
             (select string_agg(btrim(h, E' "\r'), ' ')

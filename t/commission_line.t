@@ -134,7 +134,6 @@ is(lines('f1'), '1000', 'without a rate it stays');
 is($t->sql("select error from usher.todo"), 'there is no rate from USD to EUR '
    . 'on 2026-02-20, nor in the 7 days before', 'and waits for one');
 $t->ctl('fx', 'import', "csv=day,base,quote,rate\n2026-02-20,EUR,USD,1.25\n");
-$t->ctl('todo retry handler=commission');
 react($t);
 is(lines('f1'), '1000 -360', 'which is there');
 $t->ctl('fx', 'import', "csv=day,base,quote,rate\n2026-02-20,EUR,USD,2\n");
