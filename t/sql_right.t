@@ -95,9 +95,8 @@ my %call = (
 # click_key.t, postback_right.t and roi_right.t
 
 my $elsewhere = qr/^(preset|network|program|product|campaign|partner
-                    |domain|link|click_key|postback|conversion|coupon|roi)_/x;
                     |domain|link|click_key|postback|conversion|coupon
-                    |commission|payout)_/x;
+                    |roi|commission|payout)_/x;
 
 my @all = grep { $_ !~ $elsewhere } map { $_->[0] }
           $t->rows("select f->>'name' from jsonb_array_elements(

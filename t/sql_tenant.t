@@ -354,9 +354,8 @@ is_told('secret_show', { %{ $about[$_] }, kind => 'source', name => 'x' },
 # link_right.t, click_key.t, postback_right.t and roi_right.t
 
 my $elsewhere = qr/^(preset|network|program|product|campaign|partner
-                    |domain|link|click_key|postback|conversion|coupon|roi)_/x;
                     |domain|link|click_key|postback|conversion|coupon
-                    |commission|payout)_/x;
+                    |roi|commission|payout)_/x;
 
 is(join(' ', grep { $_ !~ $elsewhere } map { $_->[0] } $t->rows(q{
        select f->>'name' from jsonb_array_elements(api.catalogue()) f
