@@ -77,6 +77,8 @@ is(left('key=c&cost=1'), '"cost";r=9', 'and took nothing');
 
 my @key = ('X-API-Key' => $d->key(plan_id => 3));
 
+$t->wait_for(sub { $t->get('/plan?cost=0', @key)->status == 200 },
+             'the key is known');
 is($t->get('/plan?cost=7', @key)->header('RateLimit'), '"rps";r=3',
    'the cost of a plan');
 is($t->get('/plan?cost=' . '9' x 40, @key)->status, 429, 'does not fit');
