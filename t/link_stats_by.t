@@ -18,8 +18,8 @@ $t->ctl("link group add org=acme group=all host=go.acme.example slug=$_") for qw
 $t->ctl("product create org=acme program=shoes name=boot");
 $t->sql("update usher.link set product_id = (select id from usher.product)
          where slug = 's'");
-$t->ctl("link target set host=go.acme.example slug=s target=$_ url=https://x.example/")
-    for qw(one two gone);
+$t->ctl("link target set host=go.acme.example slug=s target=$_ "
+        . 'url=https://x.example/?subid={click_id}') for qw(one two gone);
 
 # Clicks: half of a link's have a field; every visitor is another one, but for
 # some that come twice at once.
