@@ -134,7 +134,7 @@ is(truth($t, 'any-6-2')->{state}, 'rejected', 'the last one');
 
 @words = ([ amount => '1', sale_amount => '10', currency => 'EUR' ],
           [ amount => '2', sale_amount => 'x', currency => 'EUR' ],
-          [ amount => '3,0', sale_amount => '30', currency => 'EUR' ],
+          [ amount => '3,0', sale_amount => 'y', currency => 'EUR' ],
           [ sale_amount => '40', currency => 'USD' ],
           [ amount => '5', currency => 'EUR' ]);
 
@@ -164,7 +164,7 @@ for my $end (2 .. @words) {
 
     is(join(', ', keys %truths),
        ('200 - EUR sale_amount="x" cannot be read',
-        '- 3000 EUR amount="3,0" cannot be read',
+        '- - - amount="3,0" cannot be read; sale_amount="y" cannot be read',
         '- 4000 USD amount="3,0" cannot be read', '500 - EUR -')[$end - 2],
        "$n orders of $end: one truth");
 }
