@@ -138,6 +138,14 @@ spoilt(sub ($b, $r, $s) { $r->{clicks}[2]{click_id} = click_id(7, 9) },
 spoilt(sub ($b, $r, $s) { $r->{clicks}[3]{click_id} = click_id(7, 3);
                           delete $b->{clicks}{'c-l4'}{location} },
        'click ids', 'one id twice');
+spoilt(sub ($b, $r, $s) { $r->{clicks}[2]{click_id} = '';
+                          @{ $b->{clicks}{'c-l3'} }{qw(location took)}
+                          = ('https://shop.example/shoes?c=', 0.01) },
+       'click ids', 'no id, though nobody waited for the key');
+spoilt(sub ($b, $r, $s) { $r->{clicks}[2]{click_id} = '';
+                          @{ $b->{clicks}{'c-l3'} }{qw(location took)}
+                          = ('https://shop.example/shoes?c=', 0.06) }, '',
+       'none after waiting for it');
 spoilt(sub ($b, $r, $s) { $r->{clicks}[2]{link_id} = 8;
                           $r->{sums} = [ @{ $r->{sums} },
                                          { what => '8 0', n => 1 } ];

@@ -5,7 +5,8 @@ package Books;
 # functions.
 #
 #   - a row has the link, the target and the id of the Location that was sent;
-#     no id is two clicks', and a visitor is sent to one target of a split;
+#     no id is two clicks', and a visitor is sent to one target of a split; who
+#     waited in vain for the key that signs ids was sent on without one;
 #   - who is a robot is called so, and of a visitor's clicks on a link one
 #     counts, whatever nodes and hours they fell upon; the sums have each row;
 #   - a word that was answered is an event, once, however often it was said,
@@ -20,6 +21,9 @@ use Usher::Click qw(read_id);
 
 # A worker's clock is that of the beginning of its turn (s).
 my $SLACK = 0.5;
+
+# A request waits 50 ms for what is not known, less a turn (s).
+my $WAIT = 0.045;
 
 my $BOT = 11;
 my $DUPLICATE = 21;
@@ -63,12 +67,16 @@ sub read ($self, $db) {
                         left join usher.conversion_change h
                              on h.conversion_id = c.id
                         group by c.id, l.slug, u.word, p.name',
-        revenue => 'select c.transaction_id, r.currency, sum(r.amount) as n
+        revenue => "select c.transaction_id, r.currency, sum(r.amount) as n
                     from usher.revenue r
                     join usher.conversion c on c.id = r.conversion_id
-                    group by 1, 2 having sum(r.amount) <> 0',
-        balances => 'select kind, currency, balance as n
-                     from usher.account_balance where balance <> 0',
+                    where c.side = 'network'
+                    group by 1, 2 having sum(r.amount) <> 0",
+        balances => "select kind, currency, balance as n
+                     from usher.account_balance
+                     where (kind, name) in (('asset', 'network:net'),
+                                            ('revenue', 'commissions'))
+                           and balance <> 0",
         given_up => 'select what from usher.notification',
     );
 
@@ -147,9 +155,7 @@ sub click ($self, $row, $click) {
     $self->fail('clicks', "$id: of $row->{slug}, not $click->{slug}")
         if $row->{slug} ne $click->{slug}
             || $row->{link_id} != ($link ? $link->{id} : 0);
-    $self->fail('click ids', "$id: $row->{click_id}")
-        if $link && (!read_id($row->{click_id})
-            || read_id($row->{click_id})->{link} != $link->{id});
+    $self->click_id($row, $click, $link->{id}) if $link;
 
     if (defined $click->{location} && $link) {
         my $page = $link->{targets}{ $row->{target} } // 'none';
@@ -166,6 +172,20 @@ sub click ($self, $row, $click) {
     $self->fail('reasons', "$id: $row->{reason}, not $reason")
         if $row->{reason} != $reason
             && !($row->{reason} == $DUPLICATE && $link && $reason != $BOT);
+}
+
+
+sub click_id ($self, $row, $click, $link) {
+    my $id = read_id($row->{click_id});
+
+    if ($row->{click_id} eq '') {
+        $self->{counts}{without_id}++;
+        $self->fail('click ids', "$row->{sub1}: none, after $click->{took} s")
+            if ($click->{took} // $WAIT) < $WAIT;
+
+    } elsif (!$id || $id->{link} != $link) {
+        $self->fail('click ids', "$row->{sub1}: $row->{click_id}");
+    }
 }
 
 

@@ -87,7 +87,8 @@ sub answered ($self, $time, $id, $status, $pid, $location = undef) {
     return if $id =~ /-v\d+\z/;
 
     if (my $click = $self->{clicks}{$id}) {
-        @$click{qw(status location)} = ($status, $location);
+        @$click{qw(status location took)} = ($status, $location,
+            $time - $self->{sent}{$id}[0]);
     }
 
     if (taken($id, $status)) {
