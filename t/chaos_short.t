@@ -1,6 +1,6 @@
 # Everything that can die dies once, under load: util/chaos in its short form.
-# What it checks, and how, is in util/chaos.d/Judge.pm and Books.pm; chaos_judge.t
-# and chaos_books.t hold these to account.
+# What it checks, and how, is in util/chaos.d/Judge.pm and Books.pm;
+# chaos_judge.t and chaos_books.t hold these to account.
 
 use v5.36;
 
