@@ -575,14 +575,14 @@ begin
     set (confirmed, occurred_at, state, state_at, amount, amount_told,
          sale_amount, sale_told, currency, state_problem, state_problem_at,
          amount_problem, customer, coupon, subscription, link_id, click_id,
-         clicked_at, via, bound_by, unattributed, program_id, product_id, campaign_id,
-         partner_id, changed_at)
+         clicked_at, via, bound_by, unattributed, program_id, product_id,
+         campaign_id, partner_id, changed_at)
         = (c.confirmed, c.occurred_at, c.state, c.state_at, c.amount,
            c.amount_told, c.sale_amount, c.sale_told, c.currency,
            c.state_problem, c.state_problem_at, c.amount_problem, c.customer,
            c.coupon, c.subscription, c.link_id, c.click_id, c.clicked_at,
-           c.via, c.bound_by, c.unattributed, c.program_id, c.product_id, c.campaign_id,
-           c.partner_id,
+           c.via, c.bound_by, c.unattributed, c.program_id, c.product_id,
+           c.campaign_id, c.partner_id,
            case when before = after then u.changed_at
                 else clock_timestamp() end)
     where u.id = c.id;

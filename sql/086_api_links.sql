@@ -604,9 +604,11 @@ begin
     t.countries := usher.words('country', upper(country collate "C"),
         '^[A-Z]{2}$', 'Countries are two letters each (ISO 3166).');
     t.devices := usher.words('device', lower(device collate "C"),
-        '^[a-z]{1,16}$', 'Devices are words as of $usher_device: desktop, mobile, ...');
+        '^[a-z]{1,16}$',
+        'Devices are words as of $usher_device: desktop, mobile, ...');
     t.systems := usher.words('os', lower(os collate "C"),
-        '^[a-z]{1,16}$', 'Systems are words as of $usher_os: ios, android, ...');
+        '^[a-z]{1,16}$',
+        'Systems are words as of $usher_os: ios, android, ...');
     t.languages := usher.words('language', language,
         '^[a-z]{2,3}(-[A-Z]{2})?$',
         'Languages are de, or with a region de-AT.');

@@ -133,7 +133,7 @@ cmp_ok(counter($t, 'conversions_unavailable'), '>=', 1, 'as is what cannot be to
 
 my %ends;
 
-$ends{$1}++ while $t->slurp($t->dir . '/edge1/said.log') =~ /\|(?!-)(\w+)$/mg;
+$ends{$_}++ for $t->slurp($t->dir . '/edge1/said.log') =~ /\|(\w+)$/mg;
 
 my $counted = $t->get('/status')->json->{conversions};
 
@@ -159,7 +159,7 @@ for my $case ([ 'no journal', $base . at(''), qr/usher_journal/ ],
                 qr/usher_redis/ ],
               [ 'twice', "$base $journal" . at('usher_conversion;'),
                 qr/"usher_conversion" directive is duplicate/ ],
-              [ 'two words', "$base $journal" . at('usher_conversion a b;'),
+              [ 'three words', "$base $journal" . at('usher_conversion a b c;'),
                 qr/invalid number of arguments/ ],
               [ 'a server', "$base $journal server { usher_conversion; }",
                 qr/is not allowed here/ ])

@@ -83,7 +83,7 @@ finds("insert into usher.hook_key values ('s', '1')",
 
 my $said = "insert into usher.conversion_event
             select now(), '2026-01-01', 1, 1, 'postback', 1, '', 't1', '', '',
-                   '', '', '', '', '', '', '\\x00', 'edge1', '', null, '', 0";
+                   '', '', '', '', '', '', '', '', '\\x00', 'edge1', '', null, '', 0";
 
 finds("insert into usher.conversion_key values (now(), 1, 't1', '\\x00')",
       qr/keys of conversions differ from rows by 1/, 'one without its row');

@@ -69,7 +69,9 @@ usher_click_list_add(usher_click_list_t *list,
 
         /* the first of this link stays, and the new one is its last */
 
-        if (list->clicks[i].link == click->link && seen++ > 0) {
+        if (memcmp(list->ids[i], id, USHER_CLICK_TEXT) == 0
+            || (list->clicks[i].link == click->link && seen++ > 0))
+        {
             usher_click_list_drop(list, i);
             continue;
         }

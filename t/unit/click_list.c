@@ -99,6 +99,8 @@ check_add(void)
        "of one link two");
     ok(strcmp(add(&list, 400, 1, 1000), "1@100 2@200 1@400") == 0,
        "the first and the last");
+    ok(strcmp(add(&list, 400, 1, 1000), "1@100 2@200 1@400") == 0,
+       "the same again");
     ok(strcmp(add(&list, 1100, 3, 1000), "1@100 2@200 1@400 3@1100") == 0,
        "as old as may be");
     ok(strcmp(add(&list, 1201, 3, 1000), "1@400 3@1100 3@1201") == 0,
