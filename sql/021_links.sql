@@ -143,6 +143,9 @@ create table usher.link (
     dead             text not null default 'list'
                      check (dead in ('list', 'fallback', 'ignore')),
     untracked        boolean not null default false,
+    cap              integer check (cap between 1 and 999999999),
+    cap_day          integer check (cap_day between 1 and 999999999),
+    cap_since        timestamptz,
     disabled_at      timestamptz,
     created_at       timestamptz not null default now(),
     constraint link_key unique (host, slug),
@@ -168,9 +171,11 @@ create index link_program on usher.link (program_id)
     where program_id is not null;
 create index link_campaign on usher.link (campaign_id)
     where campaign_id is not null;
+create index link_capped on usher.link (id) where cap_since is not null;
 
 comment on index usher.link_program is 'The links of a program';
 comment on index usher.link_campaign is 'The links of a campaign';
+comment on index usher.link_capped is 'Links with a cap';
 
 comment on table usher.link is 'Links: a host and a slug that lead somewhere';
 comment on column usher.link.id is 'Number, also in click ids';
@@ -205,6 +210,12 @@ comment on column usher.link.dead is
     'nobody is sent there any more; ignore: its targets are not asked';
 comment on column usher.link.untracked is
     'It was asked for without a click id, where its network takes one';
+comment on column usher.link.cap is
+    'Net clicks that it may send on in all; null: any number';
+comment on column usher.link.cap_day is
+    'Net clicks that it may send on in a day (UTC); null: any number';
+comment on column usher.link.cap_since is
+    'When it was given its first cap: both count from then on; null: none';
 comment on column usher.link.disabled_at is
     'When it was disabled: it is as if it were not there; null: enabled';
 comment on column usher.link.created_at is 'When it was made';
@@ -242,11 +253,18 @@ create table usher.link_target (
     starts_at  timestamptz,
     ends_at    timestamptz,
     number     smallint not null check (number between 1 and 16),
+    cap        integer check (cap between 1 and 999999999),
+    cap_day    integer check (cap_day between 1 and 999999999),
+    cap_since  timestamptz,
     primary key (link_id, name),
     constraint link_target_number unique (link_id, number),
     constraint link_target_time check (starts_at < ends_at)
 );
 
+create index link_target_capped on usher.link_target (link_id)
+    where cap_since is not null;
+
+comment on index usher.link_target_capped is 'Targets with a cap';
 comment on table usher.link_target is 'Where a link leads on conditions';
 comment on column usher.link_target.link_id is 'The link';
 comment on column usher.link_target.name is 'Name, unique in its link';
@@ -268,6 +286,12 @@ comment on column usher.link_target.referrers is
 comment on column usher.link_target.starts_at is 'From when; null: always';
 comment on column usher.link_target.ends_at is 'Until when; null: for ever';
 comment on column usher.link_target.number is 'Number in click rows';
+comment on column usher.link_target.cap is
+    'Net clicks that may be sent there in all; null: any number';
+comment on column usher.link_target.cap_day is
+    'Net clicks that may be sent there in a day (UTC); null: any number';
+comment on column usher.link_target.cap_since is
+    'When it was given its first cap: both count from then on; null: none';
 comment on constraint link_target_number on usher.link_target is
     'Rows name one target';
 comment on constraint link_target_time on usher.link_target is
@@ -292,6 +316,58 @@ $$;
 
 comment on function usher.target_name(bigint, integer) is
     'What a number of a target in click rows is called; #4: it was dropped';
+
+
+-- A cap counts from when it is given; while there is one, another number goes
+-- on with the same count.
+
+create function usher.cap_begins()
+returns trigger
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    since  timestamptz;
+begin
+    if new.cap is not null or new.cap_day is not null then
+        if tg_op = 'UPDATE' then
+            since := old.cap_since;
+        end if;
+
+        since := coalesce(since, date_trunc('milliseconds',
+                                            clock_timestamp()));
+    end if;
+
+    new.cap_since := since;
+
+    return new;
+end
+$$;
+
+comment on function usher.cap_begins() is
+    'Trigger: since when the caps of a link or a target count';
+
+create trigger cap_begins before insert on usher.link
+    for each row when (new.cap is not null or new.cap_day is not null)
+    execute function usher.cap_begins();
+create trigger cap_begins_again before update on usher.link
+    for each row when ((new.cap, new.cap_day, new.cap_since)
+                       is distinct from (old.cap, old.cap_day, old.cap_since))
+    execute function usher.cap_begins();
+create trigger cap_begins before insert on usher.link_target
+    for each row when (new.cap is not null or new.cap_day is not null)
+    execute function usher.cap_begins();
+create trigger cap_begins_again before update on usher.link_target
+    for each row when ((new.cap, new.cap_day, new.cap_since)
+                       is distinct from (old.cap, old.cap_day, old.cap_since))
+    execute function usher.cap_begins();
+
+comment on trigger cap_begins on usher.link is 'A new link with a cap';
+comment on trigger cap_begins_again on usher.link is 'A cap is changed';
+comment on trigger cap_begins on usher.link_target is
+    'A new target with a cap';
+comment on trigger cap_begins_again on usher.link_target is
+    'A cap is changed';
 
 
 -- To the outbox.  Whatever is taken away is urgent: a link that was disabled
@@ -756,6 +832,36 @@ comment on function usher.url_with(text, text) is
     'The URL with this added to its query, before its fragment';
 
 
+-- How many clicks were counted is in 045_click_rollup.sql.
+
+create function usher.cap_record(link_id bigint, target smallint, cap integer,
+    cap_day integer, since timestamptz)
+returns jsonb
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    today  date := (now() at time zone 'UTC')::date;
+begin
+    return jsonb_strip_nulls(jsonb_build_object(
+        's', (extract(epoch from since) * 1000)::bigint,
+        'n', cap, 'd', cap_day,
+        'c', case when cap is not null
+                  then nullif(usher.cap_counted(link_id, target, since, null,
+                                                cap), 0) end,
+        't', case when cap_day is not null
+                  then nullif(usher.cap_counted(link_id, target, since, today,
+                                                cap_day), 0) end,
+        'y', case when cap_day is not null then today - '1970-01-01'::date
+             end));
+end
+$$;
+
+comment on function usher.cap_record(bigint, smallint, integer, integer,
+    timestamptz) is
+    'Caps as they stand in the record of a link, with what was counted';
+
+
 create function usher.target_record(t usher.link_target, utm text)
 returns jsonb
 language sql stable
@@ -767,6 +873,9 @@ return jsonb_strip_nulls(jsonb_build_object(
     'os', array_to_string(t.systems, ' '),
     'lang', array_to_string(t.languages, ' '),
     'referrer', array_to_string(t.referrers, ' '),
+    'cap', case when t.cap_since is not null
+                then usher.cap_record(t.link_id, t.number, t.cap, t.cap_day,
+                                      t.cap_since) end,
     'from', case when t.starts_at > 'epoch'
                      then ceil(extract(epoch from least(t.starts_at,
                               '9999-12-31 00:00+00')))::bigint end,
@@ -832,6 +941,9 @@ begin
                                 from l.expires_at)))::bigint end,
                'dead', case when l.dead = 'fallback'
                             then usher.dead_targets(l) end,
+               'cap', case when l.cap_since is not null
+                           then usher.cap_record(l.id, 0::smallint, l.cap,
+                                    l.cap_day, l.cap_since) end,
                'targets', (select jsonb_agg(usher.target_record(t, l.utm)
                                             order by t.step, t.number)
                            from usher.link_target t

@@ -157,6 +157,27 @@ comment on column usher.click_sum.net is 'Those that count';
 comment on column usher.click_sum.uniques is 'Visitors of the day, per link';
 
 
+create table usher.cap_count (
+    link_id  bigint not null,
+    target   smallint not null,
+    since    timestamptz not null,
+    day      date not null,
+    clicks   bigint not null,
+    primary key (link_id, target, since, day)
+);
+
+comment on table usher.cap_count is
+    'What caps counted in closed hours';
+comment on column usher.cap_count.link_id is 'The link';
+comment on column usher.cap_count.target is
+    'Number of the target; 0: the link as a whole';
+comment on column usher.cap_count.since is
+    'When the cap was given: one that was given again counts anew';
+comment on column usher.cap_count.day is 'Day of the clicks (UTC)';
+comment on column usher.cap_count.clicks is
+    'Net clicks that were sent to the link''s own URL or a target';
+
+
 -- What is stored from now on belongs to this hour or a later one.  The lock
 -- is flush's: closed_until cannot move before this transaction has ended.
 
@@ -235,6 +256,7 @@ as $$
     candidate as (
         select c.tableoid as part_of, c.ctid as place, c.received_at,
                c.event_time, c.link_id, c.org_id, c.country, c.device,
+               c.target,
                nullif(array[coalesce(nullif(c.target, 0)::text, ''), c.sub1,
                             c.sub2, c.sub3, c.sub4, c.sub5],
                       '{"","","","","",""}') as fields,
@@ -257,7 +279,8 @@ as $$
                      order by c.event_time, c.reason, c.part_of, c.place)
     ), judged as materialized (
         select t.part_of, t.place, t.received_at, t.event_time, t.link_id,
-               t.org_id, t.country, t.device, t.fields, t.visitor, t.hour,
+               t.org_id, t.country, t.device, t.target, t.fields, t.visitor,
+               t.hour,
                t.reason, true as seen,
                case when t.since < interval '1 hour'
                          or coalesce(v.seen
@@ -273,7 +296,8 @@ as $$
              on v.link_id = t.link_id and v.visitor = t.visitor
         union all
         select c.part_of, c.place, c.received_at, c.event_time, c.link_id,
-               c.org_id, c.country, c.device, c.fields, c.visitor, c.hour,
+               c.org_id, c.country, c.device, c.target, c.fields, c.visitor,
+               c.hour,
                c.reason, false, c.reason, false
         from candidate c
         where not c.seen
@@ -300,6 +324,7 @@ declare
     till   timestamptz := hour + interval '1 hour';
     late   timestamptz;
     n      bigint;
+    links  bigint[];
 begin
     select min(b.received_at) into late
     from usher.click_batch b
@@ -375,11 +400,36 @@ begin
                 set gross = u.gross + excluded.gross,
                     net = u.net + excluded.net,
                     uniques = u.uniques + excluded.uniques
+        ), capped as (
+            select l.id, 0 as target, l.cap_since from usher.link l
+            where l.cap_since is not null
+            union all
+            select t.link_id, t.number, t.cap_since from usher.link_target t
+            where t.cap_since is not null
+        ), caps as (
+            insert into usher.cap_count as k
+            select c.id, c.target, c.cap_since,
+                   (j.event_time at time zone 'UTC')::date, count(*)
+            from judged j
+            join usher.click_reason r on r.reason = j.final and r.counted
+            join capped c on c.id = j.link_id
+                             and (c.target = 0 or c.target = j.target)
+            where j.target >= 0 and j.event_time >= c.cap_since
+            group by 1, 2, 3, 4
+            on conflict on constraint cap_count_pkey do update
+                set clicks = k.clicks + excluded.clicks
+            returning k.link_id
         )
-        select count(*) from judged$sql$
-    into n
+        select (select count(*) from judged),
+               (select array_agg(distinct k.link_id) from caps k)$sql$
+    into n, links
     using hour, since, till, part, parts, least(since, late),
           coalesce(late, 'infinity');
+
+    -- A node that has lost its count, as Redis has, hears of it again.
+    perform usher.directory_put('link',
+        (select array_agg(usher.link_id(l.host, l.slug))
+         from usher.link l where l.id = any (links)), false, false);
 
     return n;
 end
@@ -451,3 +501,61 @@ $$;
 comment on function usher.keep_clicks() is
     'Counts the clicks of hours that are closed, for some seconds; what is '
     'left is the next call''s';
+
+
+-- The clicks of open hours as they were labelled: no more than the edges
+-- counted, which know nothing of each other's visitors.
+
+create function usher.cap_counted(link_id bigint, target smallint,
+    since timestamptz, day date, most bigint)
+returns bigint
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+as $$
+declare
+    c       usher.click_close;
+    from_   timestamptz;
+    until   timestamptz := coalesce((day + 1)::timestamp at time zone 'UTC',
+                                    'infinity');
+    closed  bigint;
+    open    bigint;
+begin
+    select coalesce(sum(k.clicks), 0) into closed
+    from usher.cap_count k
+    where k.link_id = cap_counted.link_id and k.target = cap_counted.target
+          and k.since = cap_counted.since
+          and (cap_counted.day is null or k.day = cap_counted.day);
+
+    if closed >= most then
+        return most;
+    end if;
+
+    select * into c from usher.click_close x;
+
+    from_ := greatest(since, c.done_until, day::timestamp at time zone 'UTC');
+
+    select count(*) into open
+    from (select
+          from usher.click k
+          join usher.click_reason r
+               on r.reason = coalesce(k.relabelled, k.reason) and r.counted
+          where k.link_id = cap_counted.link_id
+                and k.event_time >= from_ and k.event_time < until
+                and k.received_at >= c.done_until - interval '1 hour'
+                and case when cap_counted.target = 0 then k.target >= 0
+                         else k.target = cap_counted.target end
+                and (c.part = 0
+                     or k.event_time >= c.done_until + interval '1 hour'
+                     or strpos('0123456789abcdef', left(k.visitor, 1))
+                        % c.parts >= c.part)
+          limit most - closed) o;
+
+    return closed + open;
+end
+$$;
+
+comment on function usher.cap_counted(bigint, smallint, timestamptz, date,
+    bigint) is
+    'What a cap has counted, in all or on a day, as far as it is stored, and '
+    'no more than most; null: everything';

@@ -40,7 +40,8 @@ as $$
         'os', coalesce(array_to_string(t.systems, ' '), ''),
         'language', coalesce(array_to_string(t.languages, ' '), ''),
         'referrer', coalesce(array_to_string(t.referrers, ' '), ''),
-        'starts', t.starts_at, 'ends', t.ends_at)
+        'starts', t.starts_at, 'ends', t.ends_at,
+        'cap', t.cap, 'cap_day', t.cap_day)
 $$;
 
 comment on function usher.target_json(usher.link_target) is
@@ -68,6 +69,7 @@ as $$
                     where p.id = l.partner_id),
         'expires', l.expires_at, 'dead', l.dead,
         'untracked', l.untracked,
+        'cap', l.cap, 'cap_day', l.cap_day,
         'state', case when l.disabled_at is not null then 'disabled'
                       when l.expires_at <= now() then 'expired'
                       else 'enabled' end,
@@ -80,6 +82,45 @@ $$;
 
 comment on function usher.link_json(usher.link) is
     'A link as the catalogue shows it';
+
+
+create function usher.cap_json(link_id bigint, target smallint, cap integer,
+    cap_day integer, since timestamptz)
+returns jsonb
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+    select jsonb_strip_nulls(jsonb_build_object(
+        'counted', case when cap is not null then
+             usher.cap_counted(link_id, target, since, null, null) end,
+        'counted_today', case when cap_day is not null then
+             usher.cap_counted(link_id, target, since,
+                               (now() at time zone 'UTC')::date, null) end))
+$$;
+
+comment on function usher.cap_json(bigint, smallint, integer, integer,
+    timestamptz) is
+    'What the caps of a link or a target have counted, as far as it is stored';
+
+
+create function usher.link_counted(l usher.link)
+returns jsonb
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+    select usher.link_json(l)
+           || usher.cap_json(l.id, 0::smallint, l.cap, l.cap_day, l.cap_since)
+           || jsonb_build_object('targets', coalesce(
+                  (select jsonb_agg(usher.target_json(t)
+                                    || usher.cap_json(l.id, t.number, t.cap,
+                                           t.cap_day, t.cap_since)
+                                    order by t.step, t.number)
+                   from usher.link_target t
+                   where t.link_id = l.id), '[]'))
+$$;
+
+comment on function usher.link_counted(usher.link) is
+    'A link with what its caps have counted';
 
 
 -- Seven characters that are not mistaken for each other.
@@ -253,6 +294,21 @@ comment on function usher.link_dead_ok(text) is
     'Raises unless this can become of dead targets';
 
 
+create function usher.caps_ok(cap integer, cap_day integer)
+returns void
+language plpgsql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    perform usher.number_ok('cap', coalesce(cap, 0), 0, 999999999);
+    perform usher.number_ok('cap_day', coalesce(cap_day, 0), 0, 999999999);
+end
+$$;
+
+comment on function usher.caps_ok(integer, integer) is
+    'Raises unless these can be caps; 0: none, null is not looked at';
+
+
 create function usher.link_tracked_ok(program_id bigint, untracked boolean,
     url text, overflow text default null)
 returns void
@@ -308,7 +364,8 @@ create function api.link_add(host text, url text, slug text default null,
     referrer_policy text default 'no-referrer-when-downgrade',
     program text default null, product text default null,
     campaign text default null, partner text default null,
-    dead text default 'list', untracked boolean default false)
+    dead text default 'list', untracked boolean default false,
+    cap integer default 0, cap_day integer default 0)
 returns jsonb
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
@@ -328,17 +385,19 @@ begin
     perform usher.link_arguments_ok(fallback, overflow, utm, status,
                                     referrer_policy);
     perform usher.link_dead_ok(dead);
+    perform usher.caps_ok(cap, cap_day);
     perform usher.link_tracked_ok(o.program_id, untracked, url, overflow);
 
     insert into usher.link as l (host, slug, title, url, fallback_url,
         overflow_url, expires_at, pass_query, utm, plain, status,
         referrer_policy, org_id, program_id, product_id, campaign_id,
-        partner_id, dead, untracked)
+        partner_id, dead, untracked, cap, cap_day)
     values (d.host, name, link_add.title, link_add.url, nullif(fallback, ''),
             nullif(overflow, ''), expires, query, nullif(link_add.utm, ''),
             link_add.plain, link_add.status, link_add.referrer_policy,
             d.org_id, o.program_id, o.product_id, o.campaign_id,
-            o.partner_id, link_add.dead, link_add.untracked)
+            o.partner_id, link_add.dead, link_add.untracked,
+            nullif(link_add.cap, 0), nullif(link_add.cap_day, 0))
     returning l.* into made;
 
     perform usher.note('link_add', d.org_id, jsonb_build_object(
@@ -359,14 +418,14 @@ $$;
 
 comment on function api.link_add(text, text, text, text, text, text,
     timestamptz, boolean, text, boolean, integer, text, text, text, text,
-    text, text, boolean) is
+    text, text, boolean, integer, integer) is
 'Adds a link: https://<host>/.../<slug> leads to a URL.
 host: host of the link, see domain add
 url: where it leads; macros as {click_id} are expanded
 slug: what stands behind the location; by default seven characters by chance
 title: name for people
 fallback: where it leads when it cannot lead where it should
-overflow: where it leads when it has ended
+overflow: where it leads when it has ended, or is over its cap
 expires: when it ends
 query: whether the query of a click is added to the URL
 utm: utm_source=...&utm_medium=... that are added to the URL
@@ -378,7 +437,9 @@ product: product of the program
 campaign: campaign it belongs to
 partner: partner who is paid for it; program is one of our own
 dead: a dead target: list it, fallback: send nobody there, ignore: do not ask
-untracked: true for a link without {click_id} where the network takes one';
+untracked: true for a link without {click_id} where the network takes one
+cap: net clicks that it sends on, from now on; 0: any number
+cap_day: the same of each day (UTC)';
 
 
 create function api.link_show(host text, slug text)
@@ -387,11 +448,11 @@ language sql stable security definer
 set search_path = pg_catalog, pg_temp
 set timezone = 'UTC'
 as $$
-    select usher.link_json(usher.link_for('link_show', host, slug))
+    select usher.link_counted(usher.link_for('link_show', host, slug))
 $$;
 
 comment on function api.link_show(text, text) is
-'Shows a link with its targets.
+'Shows a link with its targets, and what caps have counted.
 host: host of the link
 slug: slug of the link';
 
@@ -429,7 +490,8 @@ create function api.link_update(host text, slug text, url text default null,
     query boolean default null, utm text default null,
     plain boolean default null, status integer default null,
     referrer_policy text default null, dead text default null,
-    untracked boolean default null)
+    untracked boolean default null,
+    cap integer default null, cap_day integer default null)
 returns jsonb
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
@@ -446,6 +508,7 @@ begin
     perform usher.link_arguments_ok(fallback, overflow, utm, status,
                                     referrer_policy);
     perform usher.link_dead_ok(coalesce(dead, 'list'));
+    perform usher.caps_ok(cap, cap_day);
     perform usher.link_tracked_ok(l.program_id,
         coalesce(untracked, l.untracked),
         case when untracked is null then url else coalesce(url, l.url) end,
@@ -466,6 +529,8 @@ begin
         status = coalesce(link_update.status, u.status),
         dead = coalesce(link_update.dead, u.dead),
         untracked = coalesce(link_update.untracked, u.untracked),
+        cap = nullif(coalesce(link_update.cap, u.cap), 0),
+        cap_day = nullif(coalesce(link_update.cap_day, u.cap_day), 0),
         referrer_policy = coalesce(link_update.referrer_policy,
                                    u.referrer_policy)
     where u.id = l.id
@@ -477,7 +542,8 @@ begin
             'title', title, 'fallback', fallback, 'overflow', overflow,
             'expires', expires, 'query', query, 'utm', utm, 'plain', plain,
             'status', status, 'referrer_policy', referrer_policy,
-            'dead', dead, 'untracked', untracked));
+            'dead', dead, 'untracked', untracked, 'cap', cap,
+            'cap_day', cap_day));
 
     return usher.link_json(l);
 
@@ -490,14 +556,16 @@ end
 $$;
 
 comment on function api.link_update(text, text, text, text, text, text,
-    timestamptz, boolean, text, boolean, integer, text, text, boolean) is
+    timestamptz, boolean, text, boolean, integer, text, text, boolean, integer,
+    integer) is
 'Changes a link.  What is not given stays as it was.
 host: host of the link
 slug: slug of the link
 url: where it leads
 title: name for people
 fallback: where it leads when it cannot lead where it should; empty: nowhere
-overflow: where it leads when it has ended; empty: to fallback
+overflow: where it leads when it has ended, or is over its cap; empty: to
+fallback
 expires: when it ends; infinity: never
 query: whether the query of a click is added to the URL
 utm: parameters that are added to the URL; empty: none
@@ -505,7 +573,9 @@ plain: true for programs that forbid cloaking
 status: of the redirect: 302, 301, 307 or 308
 referrer_policy: Referrer-Policy of the redirect
 dead: a dead target: list it, fallback: send nobody there, ignore: do not ask
-untracked: true for a link without {click_id} where the network takes one';
+untracked: true for a link without {click_id} where the network takes one
+cap: net clicks that it sends on, counted since it has a cap; 0: any number
+cap_day: the same of each day (UTC)';
 
 
 create function usher.link_switch(function text, host text, slug text,
@@ -575,7 +645,8 @@ slug: slug of the link';
 
 create function usher.target_made(l usher.link, target text, url text,
     step integer, weight integer, country text, device text, os text,
-    language text, referrer text, starts timestamptz, ends timestamptz)
+    language text, referrer text, starts timestamptz, ends timestamptz,
+    cap integer, cap_day integer)
 returns usher.link_target
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -589,6 +660,7 @@ begin
     perform usher.link_tracked_ok(l.program_id, l.untracked, url);
     perform usher.number_ok('step', step, 1, 100);
     perform usher.number_ok('weight', weight, 0, 10000);
+    perform usher.caps_ok(cap, cap_day);
 
     if starts >= ends then
         perform usher.fail('400', format('ends=%s is not after starts=%s',
@@ -617,13 +689,16 @@ begin
         'Referrers are hosts: news.example, or *.news.example.');
     t.starts_at := starts;
     t.ends_at := ends;
+    t.cap := nullif(cap, 0);
+    t.cap_day := nullif(cap_day, 0);
 
     return t;
 end
 $$;
 
 comment on function usher.target_made(usher.link, text, text, integer,
-    integer, text, text, text, text, text, timestamptz, timestamptz) is
+    integer, text, text, text, text, text, timestamptz, timestamptz, integer,
+    integer) is
     'A target of the link, but for its number; raises, naming the argument, '
     'if one cannot be';
 
@@ -632,7 +707,8 @@ create function api.link_target_set(host text, slug text, target text,
     url text, step integer default 1, weight integer default 1,
     country text default '', device text default '', os text default '',
     language text default '', referrer text default '',
-    starts timestamptz default null, ends timestamptz default null)
+    starts timestamptz default null, ends timestamptz default null,
+    cap integer default 0, cap_day integer default 0)
 returns jsonb
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
@@ -642,7 +718,7 @@ declare
     l     usher.link := usher.link_for('link_target_set', host, slug);
     m     usher.link_target := usher.target_made(l, target, url, step, weight,
                                    country, device, os, language, referrer,
-                                   starts, ends);
+                                   starts, ends, cap, cap_day);
     next  smallint;
 begin
     -- Two that add a target at once must not take one number.
@@ -664,23 +740,25 @@ begin
 
     insert into usher.link_target as t (link_id, name, number, step, weight,
         url, countries, devices, systems, languages, referrers, starts_at,
-        ends_at)
+        ends_at, cap, cap_day)
     values (l.id, m.name, coalesce(next, 1), m.step, m.weight, m.url,
         m.countries, m.devices, m.systems, m.languages, m.referrers,
-        m.starts_at, m.ends_at)
+        m.starts_at, m.ends_at, m.cap, m.cap_day)
     on conflict (link_id, name) do update
         set step = excluded.step, weight = excluded.weight,
             url = excluded.url, countries = excluded.countries,
             devices = excluded.devices, systems = excluded.systems,
             languages = excluded.languages, referrers = excluded.referrers,
-            starts_at = excluded.starts_at, ends_at = excluded.ends_at;
+            starts_at = excluded.starts_at, ends_at = excluded.ends_at,
+            cap = excluded.cap, cap_day = excluded.cap_day;
 
     perform usher.note('link_target_set',
         (select d.org_id from usher.domain d where d.host = l.host),
         jsonb_build_object('host', l.host, 'slug', l.slug, 'target', target,
             'url', url, 'step', step, 'weight', weight, 'country', country,
             'device', device, 'os', os, 'language', language,
-            'referrer', referrer, 'starts', starts, 'ends', ends));
+            'referrer', referrer, 'starts', starts, 'ends', ends,
+            'cap', cap, 'cap_day', cap_day));
 
     return usher.link_json(l);
 
@@ -693,7 +771,8 @@ end
 $$;
 
 comment on function api.link_target_set(text, text, text, text, integer,
-    integer, text, text, text, text, text, timestamptz, timestamptz) is
+    integer, text, text, text, text, text, timestamptz, timestamptz, integer,
+    integer) is
 'Sets a target of a link: where it leads if all conditions hold.  Of targets
 that hold, those of the lowest step share the clicks by weight.
 host: host of the link
@@ -708,7 +787,9 @@ os: ios, android, windows, ...
 language: as de or de-AT, which the client likes best
 referrer: hosts of the page with the link, exact or *.host
 starts: from when
-ends: until when';
+ends: until when
+cap: net clicks that are sent there, counted since it has a cap; 0: any number
+cap_day: the same of each day (UTC)';
 
 
 create function api.link_target_drop(host text, slug text, target text)

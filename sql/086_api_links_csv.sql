@@ -29,7 +29,9 @@ create type usher.link_line as (
     campaign         text,
     partner          text,
     dead             text,
-    untracked        text
+    untracked        text,
+    cap              text,
+    cap_day          text
 );
 
 comment on type usher.link_line is
@@ -42,7 +44,7 @@ language sql immutable parallel safe
 return array['host', 'slug', 'url', 'title', 'fallback', 'overflow',
              'expires', 'query', 'utm', 'plain', 'status', 'referrer_policy',
              'disabled', 'program', 'product', 'campaign', 'partner', 'dead',
-             'untracked'];
+             'untracked', 'cap', 'cap_day'];
 
 comment on function usher.link_columns() is
     'The columns of a file of links, as link_export writes them';
@@ -71,7 +73,8 @@ begin
                c.cells[at[10]], c.cells[at[11]], c.cells[at[12]],
                c.cells[at[13]], c.cells[at[14]], c.cells[at[15]],
                c.cells[at[16]], c.cells[at[17]], c.cells[at[18]],
-               c.cells[at[19]])::usher.link_line
+               c.cells[at[19]], c.cells[at[20]], c.cells[at[21]]
+               )::usher.link_line
                order by c.line),
            min(array[c.line, cardinality(c.cells)])
                filter (where cardinality(c.cells) <> width)
@@ -125,6 +128,49 @@ return cell ~ '^([0-9]{4}-[0-9]{2}-[0-9]{2}([ T][0-9:.]+ ?(Z|[+-][0-9:]+)?)?|inf
 comment on function usher.csv_time_ok(text) is
     'Whether it may be a moment, as 2026-12-31 23:59:59+01, or infinity, or '
     'empty';
+
+
+create function usher.csv_cap_ok(cell text)
+returns boolean
+language sql immutable parallel safe
+return cell ~ '^[0-9]{0,9}$';
+
+comment on function usher.csv_cap_ok(text) is
+    'Whether it may be a cap; 0, or empty: none';
+
+
+create function usher.csv_cap(cell text, otherwise integer)
+returns integer
+language sql immutable parallel safe
+return case when cell is null then otherwise
+            when cell ~ '^[0-9]{1,9}$' then nullif(cell::integer, 0) end;
+
+comment on function usher.csv_cap(text, integer) is
+    'The cap of a cell; otherwise where the file has no such column';
+
+
+create function usher.csv_caps_ok(cap text, cap_day text)
+returns void
+language plpgsql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    c  record;
+begin
+    for c in
+        select v.name, v.cell
+        from (values ('cap', cap), ('cap_day', cap_day)) v (name, cell)
+        where not usher.csv_cap_ok(v.cell)
+    loop
+        perform usher.fail('400',
+            format('%s="%s" cannot be', c.name, left(c.cell, 60)),
+            'A cap is a number of clicks, 1 to 999999999; 0: none.');
+    end loop;
+end
+$$;
+
+comment on function usher.csv_caps_ok(text, text) is
+    'Raises unless these cells can be caps; null is not looked at';
 
 
 create function usher.url_host(url text)
@@ -184,6 +230,8 @@ begin
             format('%s="%s" cannot be', c.name, left(c.cell, 60)),
             'It is true or false.');
     end loop;
+
+    perform usher.csv_caps_ok(l.cap, l.cap_day);
 
     begin
         if not usher.csv_time_ok(l.expires)
@@ -278,7 +326,7 @@ begin
                g.fallback_url, g.overflow_url, g.expires_at, g.pass_query,
                g.utm, g.plain, g.status, g.referrer_policy, g.disabled_at,
                g.program_id, g.campaign_id, g.product_id, g.partner_id,
-               g.dead, g.untracked,
+               g.dead, g.untracked, g.cap, g.cap_day,
                (g.wrong
                 or (g.program <> '' and g.program_id is null)
                 or (g.campaign <> '' and g.campaign_id is null)
@@ -301,7 +349,7 @@ begin
                 g.expires_at, g.pass_query, g.utm, g.plain, g.status,
                 g.referrer_policy, g.disabled_at, g.program_id,
                 g.campaign_id, g.product_id, g.partner_id, g.dead,
-                g.untracked)
+                g.untracked, g.cap, g.cap_day)
                is not distinct from
                ((g.was).url, (g.was).title, (g.was).fallback_url,
                 (g.was).overflow_url,
@@ -310,8 +358,8 @@ begin
                 (g.was).status, (g.was).referrer_policy,
                 (g.was).disabled_at, (g.was).program_id,
                 (g.was).campaign_id, (g.was).product_id,
-                (g.was).partner_id, (g.was).dead,
-                (g.was).untracked) as same
+                (g.was).partner_id, (g.was).dead, (g.was).untracked,
+                (g.was).cap, (g.was).cap_day) as same
         from (select n.line, n.org_id, e.id as link_id, n.host, n.slug,
                      n.url,
                      coalesce(n.title, e.title, '') as title,
@@ -377,11 +425,15 @@ begin
                      usher.csv_boolean(n.untracked,
                                        coalesce(e.untracked, false))
                          as untracked,
+                     usher.csv_cap(n.cap, e.cap) as cap,
+                     usher.csv_cap(n.cap_day, e.cap_day) as cap_day,
                      not usher.csv_time_ok(n.expires)
                      or not usher.csv_boolean_ok(n.query)
                      or not usher.csv_boolean_ok(n.plain)
                      or not usher.csv_boolean_ok(n.disabled)
                      or not usher.csv_boolean_ok(n.untracked)
+                     or not usher.csv_cap_ok(n.cap)
+                     or not usher.csv_cap_ok(n.cap_day)
                      or n.status !~ '^([0-9]{3})?$'
                      or exists (select from usher.domain x
                                 where x.host = usher.url_host(n.url))
@@ -421,12 +473,12 @@ begin
         insert into usher.link (org_id, host, slug, url, title, fallback_url,
             overflow_url, expires_at, pass_query, utm, plain, status,
             referrer_policy, disabled_at, program_id, campaign_id,
-            product_id, partner_id, dead, untracked)
+            product_id, partner_id, dead, untracked, cap, cap_day)
         select c.org_id, c.host, c.slug, c.url, c.title, c.fallback_url,
                c.overflow_url, c.expires_at, c.pass_query, c.utm, c.plain,
                c.status, c.referrer_policy, c.disabled_at, c.program_id,
                c.campaign_id, c.product_id, c.partner_id, c.dead,
-               c.untracked
+               c.untracked, c.cap, c.cap_day
         from compared c, stop s
         where c.link_id is null and s.line is null
         order by c.line
@@ -440,7 +492,7 @@ begin
             disabled_at = c.disabled_at, program_id = c.program_id,
             campaign_id = c.campaign_id, product_id = c.product_id,
             partner_id = c.partner_id, dead = c.dead,
-            untracked = c.untracked
+            untracked = c.untracked, cap = c.cap, cap_day = c.cap_day
         from compared c, stop s
         where u.id = c.link_id and not c.same and on_conflict = 'update'
               and s.line is null
@@ -650,7 +702,9 @@ as $$
                  || ',' || usher.csv_cell(o.name)
                  || ',' || usher.csv_cell(c.name)
                  || ',' || usher.csv_cell(q.name) || ',' || l.dead
-                 || ',' || l.untracked::text || E'\n' as line
+                 || ',' || l.untracked::text
+                 || ',' || coalesce(l.cap::text, '')
+                 || ',' || coalesce(l.cap_day::text, '') || E'\n' as line
           from (select * from usher.link l
                 where l.host = link_page.host and l.slug > above
                 order by l.slug

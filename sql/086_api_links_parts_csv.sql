@@ -102,7 +102,9 @@ create type usher.target_line as (
     language  text,
     referrer  text,
     starts    text,
-    ends      text
+    ends      text,
+    cap       text,
+    cap_day   text
 );
 
 comment on type usher.target_line is
@@ -113,7 +115,8 @@ create function usher.target_columns()
 returns text[]
 language sql immutable parallel safe
 return array['host', 'slug', 'target', 'url', 'step', 'weight', 'country',
-             'device', 'os', 'language', 'referrer', 'starts', 'ends'];
+             'device', 'os', 'language', 'referrer', 'starts', 'ends', 'cap',
+             'cap_day'];
 
 comment on function usher.target_columns() is
     'The columns of a file of targets, as link_target_export writes them';
@@ -165,7 +168,8 @@ as $$
              else usher.csv_moment(t.line, 'starts', nullif(t.starts, ''))
         end,
         case when t.ends is null then e.ends_at
-             else usher.csv_moment(t.line, 'ends', nullif(t.ends, '')) end)
+             else usher.csv_moment(t.line, 'ends', nullif(t.ends, '')) end,
+        usher.csv_cap(t.cap, e.cap), usher.csv_cap(t.cap_day, e.cap_day))
 $$;
 
 comment on function usher.target_line_made(usher.target_line, usher.link,
@@ -182,7 +186,7 @@ begin
     -- one that is there has a number; others get those that are free
     insert into usher.link_target as t (link_id, name, number, step, weight,
         url, countries, devices, systems, languages, referrers, starts_at,
-        ends_at)
+        ends_at, cap, cap_day)
     select m.link_id, m.name,
            coalesce(m.number, (array(
                select n from generate_series(1, 16) n
@@ -191,7 +195,7 @@ begin
                                        and u.number = n)
                order by n))[m.nth]),
            m.step, m.weight, m.url, m.countries, m.devices, m.systems,
-           m.languages, m.referrers, m.starts_at, m.ends_at
+           m.languages, m.referrers, m.starts_at, m.ends_at, m.cap, m.cap_day
     from (select u.*, row_number() over (partition by u.link_id,
                                                       u.number is null
                                          order by u.ordinality) as nth
@@ -202,7 +206,8 @@ begin
             url = excluded.url, countries = excluded.countries,
             devices = excluded.devices, systems = excluded.systems,
             languages = excluded.languages, referrers = excluded.referrers,
-            starts_at = excluded.starts_at, ends_at = excluded.ends_at;
+            starts_at = excluded.starts_at, ends_at = excluded.ends_at,
+            cap = excluded.cap, cap_day = excluded.cap_day;
 end
 $$;
 
@@ -264,8 +269,11 @@ begin
         select * into e from usher.link_target u
         where u.link_id = l.id and u.name = t.target;
 
+        perform usher.csv_caps_ok(t.cap, t.cap_day);
+
         m := usher.target_line_made(t, l, e);
         m.number := e.number;
+        m.cap_since := e.cap_since;
 
         if m is distinct from e then
 
@@ -353,7 +361,8 @@ begin
                       p.cells[2], p.cells[3], p.cells[4], p.cells[5],
                       p.cells[6], p.cells[7], p.cells[8], p.cells[9],
                       p.cells[10], p.cells[11], p.cells[12],
-                      p.cells[13])::usher.target_line order by p.line)
+                      p.cells[13], p.cells[14],
+                      p.cells[15])::usher.target_line order by p.line)
     into lines
     from (select c.*, row_number() over (
                      partition by lower(c.cells[1] collate "C"), c.cells[2],
@@ -425,7 +434,8 @@ as $$
                  || ',' || coalesce(array_to_string(t.referrers, ' '), '')
                  || ',' || usher.csv_moment_cell(t.starts_at)
                  || ',' || usher.csv_moment_cell(t.ends_at)
-                 || E'\n' as line
+                 || ',' || coalesce(t.cap::text, '')
+                 || ',' || coalesce(t.cap_day::text, '') || E'\n' as line
           from usher.link l
           join usher.link_target t on t.link_id = l.id
           where l.host = target_page.host and l.slug >= above

@@ -23,14 +23,16 @@ my $shop = 'https://shop.example/';
 sub export_of { ($t->ctl_run('link', 'export', @_))[1] }
 
 is(export_of(), "host,slug,url,title,fallback,overflow,expires,query,utm,plain,status,"
-    . "referrer_policy,disabled,program,product,campaign,partner,dead,untracked\n", 'of nothing');
+    . "referrer_policy,disabled,program,product,campaign,partner,dead,untracked,cap,cap_day\n",
+   'of nothing');
 
 $t->ctl('link', 'add', "host=$go", "slug=t$_->[0]", "url=$shop,?a=1", "title=$_->[1]")
     for [ 1, 'a, "b"' ], [ 2, ' blanks ' ], [ 3, "two\r\nlines\n" ], [ 4, "\x{e4}\x{20ac}" =~ s/(.)/$1/r ],
         [ 5, '"' ], [ 6, "\ttab" ];
 $t->ctl("link add host=$go slug=A url=$shop fallback=${shop}f overflow=${shop}o "
     . 'expires=2030-01-02T03:04:05.678901Z query=true utm=utm_source=a&utm_medium=b '
-    . 'plain=true status=307 referrer_policy=origin program=books campaign=spring partner=ann dead=fallback');
+    . 'plain=true status=307 referrer_policy=origin program=books campaign=spring partner=ann '
+    . 'dead=fallback cap=5000 cap_day=100');
 $t->ctl("link add host=a.acme.example slug=z url=$shop expires=infinity");
 $t->ctl("link disable host=$go slug=t1");
 $t->ctl("link add host=go.beta.example slug=b url=$shop");
@@ -41,13 +43,13 @@ my $csv = export_of('org=acme');
 
 is($csv =~ tr/\n//, 1 + 25_000 + 8 + 2, 'a line for each');
 like($csv, qr/^a\.acme\.example,z,.*\ngo\.acme\.example,A,/m, 'in the order of hosts and slugs');
-like($csv, qr/^$go,A,$shop,,${shop}f,${shop}o,2030-01-02 03:04:05.678901\+00,true,utm_source=a&utm_medium=b,true,307,origin,false,books,,spring,ann,fallback,false$/m,
+like($csv, qr/^$go,A,$shop,,${shop}f,${shop}o,2030-01-02 03:04:05.678901\+00,true,utm_source=a&utm_medium=b,true,307,origin,false,books,,spring,ann,fallback,false,5000,100$/m,
      'with all that link add says');
-like($csv, qr/^$go,t1,"$shop,\?a=1","a, ""b""",,,,false,,false,302,no-referrer-when-downgrade,true,,,,,list,false$/m,
+like($csv, qr/^$go,t1,"$shop,\?a=1","a, ""b""",,,,false,,false,302,no-referrer-when-downgrade,true,,,,,list,false,,$/m,
      'in quotes where it needs them');
 unlike($csv, qr/beta/, 'of this org');
 is(export_of("host=$go"), $csv =~ s/^a\.acme.*\n//mr, 'or of a host');
-is(export_of(), $csv . "go.beta.example,b,$shop,,,,,false,,false,302,no-referrer-when-downgrade,false,,,,,list,false\n",
+is(export_of(), $csv . "go.beta.example,b,$shop,,,,,false,,false,302,no-referrer-when-downgrade,false,,,,,list,false,,\n",
    'or all');
 
 # there and back

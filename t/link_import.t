@@ -75,6 +75,20 @@ is(counts($t->ctl('link', 'import', 'on_conflict=update',
 is(join('|', map { $_ // 'none' } @{ link_of('one') }{qw(campaign state)}),
    'none|disabled', 'the default');
 
+# caps
+
+is(counts(import_of('host,slug,url,cap,cap_day', "$go,cap,${shop},7,", "$go,cap2,${shop},0,9")),
+   '2 0 0 0', 'with caps');
+is(join('|', map { link_of($_)->{cap} // '', link_of($_)->{cap_day} // '' } qw(cap cap2)), '7|||9',
+   'or without one');
+is(counts(import_of('host,slug,url', "$go,cap,${shop}")), '0 0 1 0', 'without the column they stay');
+is(counts($t->ctl('link', 'import', 'on_conflict=update',
+    file('host,slug,url,cap,cap_day', "$go,cap,${shop},,3"))), '0 1 0 0', 'with it they change');
+is(join('|', map { link_of('cap')->{$_} // '' } qw(cap cap_day)), '|3', 'to what is there');
+like($t->ctl_fails('link', 'import', file('host,slug,url,cap', "$go,c1,$shop,1", "$go,c2,$shop,$_")),
+     qr/csv= line 3: cap="$_" cannot be\nhint: A cap is a number of clicks/, "no cap $_")
+    for '-1', 'x', '1.5', '1000000000';
+
 # a click id only where the network takes it
 
 $t->ctl('network create org=acme name=amazon preset=amazon');

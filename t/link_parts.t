@@ -28,12 +28,12 @@ sub files { map { ($t->ctl_run('link', split(/ /, $_), "org=$_[0]"))[1] }
 $t->ctl('link', 'add', "host=$go", "slug=$_->[0]", "url=$url,$_->[0]", "title=$_->[1]", 'program=shoes')
     for [ 'a', utf8('Grün, „gut“ 😀') ], [ 'b/C', '"' ], [ 'c', "two\nlines" ];
 $t->ctl("link add host=a.acme.example slug=z url=https://shop.example/ program=shoes untracked=true "
-        . 'dead=ignore');
+        . 'dead=ignore cap=20 cap_day=3');
 $t->ctl('link', 'target', 'set', "host=$go", 'slug=a', "target=$_->[0]", "url=$url,$_->[0]",
         split ' ', $_->[1])
     for [ 'gone', '' ], [ 'all', 'step=7 weight=0 country=at,de device=mobile os=ios,android '
         . 'language=de-AT,en referrer=*.b.example,a.example starts=2030-01-02T03:04:05.678901Z '
-        . 'ends=infinity' ], [ 'last', 'ends=2031-01-01' ];
+        . 'ends=infinity cap=900 cap_day=70' ], [ 'last', 'ends=2031-01-01' ];
 $t->ctl("link target drop host=$go slug=a target=gone");
 $t->ctl('link', 'target', 'set', "host=$go", 'slug=a', 'target=first', "url=$url");
 $t->ctl('link', 'target', 'set', "host=$go", "slug=$_", 'target=t', "url=$url") for qw(b/C c);
@@ -45,9 +45,9 @@ $t->ctl('link', 'group', 'add', 'org=acme', 'group=one', "host=$_->[0]", "slug=$
 my @files = files('acme');
 my @file = map { $t->write_file("$_.csv", $files[$_]) } 0 .. 2;
 
-like($files[0], qr/^a\.acme\.example,z,.*,ignore,true$/m, 'dead and untracked');
+like($files[0], qr/^a\.acme\.example,z,.*,ignore,true,20,3$/m, 'dead, untracked and caps');
 is((split /\n/, $files[1])[2], "$go,a,all,\"$url,all\",7,0,AT DE,mobile,android ios,de-AT en,"
-   . '*.b.example a.example,2030-01-02 03:04:05.678901+00,', 'a target with all that there is');
+   . '*.b.example a.example,2030-01-02 03:04:05.678901+00,,900,70', 'a target with all that there is');
 is(join(' ', $files[1] =~ /^$go,(\S+?,\w+),/mg), 'a,first a,all a,last b/C,t c,t', 'by number');
 is($files[2], "group,title,host,slug\nnone,,,\n"
    . join('', map { 'one,"' . utf8('Ä, ""x""') . "\",$_\n" }
@@ -80,9 +80,16 @@ like($t->ctl_fails('link', 'target', 'import', 'csv=@' . $t->write_file('t.csv',
      qr/csv= line 2: link "a" has another target "all"\nhint: on_conflict=update/, 'fails');
 is(counts(targets([ 'on_conflict=skip' ], @other)), '0 1 0 0 1', 'or is left');
 is(counts(targets([ 'on_conflict=update' ], @other)), '0 0 1 1 0', 'or is changed');
-is(join('|', map { $_->{name} . $_->{weight} . $_->{number} . $_->{country} }
+is(join('|', map { $_->{name} . $_->{weight} . $_->{number} . $_->{country} . ($_->{cap} // '') }
         @{ $t->ctl("link show host=$go slug=a")->{targets} }),
-   'first11|last13|new14|all32AT DE', 'but for what the file does not have');
+   'first11|last13|new14|all32AT DE900', 'but for what the file does not have');
+my $since = $t->sql('select min(cap_since) from usher.link_target');
+
+is(counts(targets([ 'on_conflict=update' ], 'host,slug,target,url,cap,cap_day',
+    "$go,a,all,$url,800,", "$go,a,new,$url,0,0")), '0 0 1 1 0', 'a cap, and none');
+is($t->sql("select concat_ws(' ', cap, cap_day, cap_since = ?) from usher.link_target
+            where name = 'all' and link_id = (select id from usher.link where host = ? and slug = 'a')",
+           $since, $go), '800 t', '... which goes on with its count');
 is(counts(targets([ 'on_conflict=update' ], 'host,slug,target,url,weight,country',
     map { "$go,a,all,$url,$_," } 4, 4, 5)), '0 0 2 1 0', 'a line comes after those before it');
 
@@ -105,6 +112,10 @@ for my $case (
          qr/^usherctl: csv= line 3:? $case->[1]/, "not $case->[0]");
 }
 
+like($t->ctl_fails('link', 'target', 'import', 'csv=@' . $t->write_file('bad.csv',
+     "host,slug,target,url,cap\n$go,a,ok,$url,\n$go,a,x,$url,$_\n")),
+     qr/csv= line 3: cap="$_" cannot be\nhint: A cap is a number of clicks/, "no cap $_")
+    for '-1', 'x', '1000000000';
 like($t->ctl_fails('link', 'target', 'import', 'csv=@' . $t->write_file('bad.csv', join "\n",
      'host,slug,target,url', map { "$go,a,n$_,$url" } 1 .. 13)),
      qr/csv= line 14: link "a" has 16 targets/, 'nor a 17th');

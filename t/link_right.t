@@ -113,11 +113,16 @@ is(state_of('', 'link_add', 'host=go.acme.example url=https://x.example '
 is(state_of('', 'link_add', 'host=go.acme.example url=https://x.example '
             . "$_->[0]=$_->[1]"), 'US400', "no $_->[0] $_->[1]")
     for [ status => 303 ], [ utm => 'a=b' ], [ referrer_policy => 'none' ],
-        [ fallback => 'ftp://x' ], [ overflow => 'x' ], [ dead => 'alive' ];
+        [ fallback => 'ftp://x' ], [ overflow => 'x' ], [ dead => 'alive' ],
+        [ cap => -1 ], [ cap_day => 1_000_000_000 ];
 is(state_of('', 'link_target_set', "$a target=x url=https://x.example $_->[0]="
             . $_->[1]), 'US400', "no $_->[0] $_->[1]")
     for [ country => 'DEU' ], [ language => 'DE' ], [ referrer => 'x' ],
-        [ step => 0 ], [ weight => 10001 ], [ os => 'i-os' ];
+        [ step => 0 ], [ weight => 10001 ], [ os => 'i-os' ],
+        [ cap => 1_000_000_000 ], [ cap_day => -1 ];
+is(state_of('', 'link_update', "$a $_->[0]=$_->[1]"), 'US400',
+   "no $_->[0] $_->[1]")
+    for [ cap => -1 ], [ cap_day => 1_000_000_000 ];
 
 $t->ctl("link target set $a target=t$_ url=https://x.example") for 3 .. 16;
 is(state_of('', 'link_target_set', "$a target=t17 url=https://x.example"),

@@ -41,8 +41,8 @@ refused('usher_zone 1m keys=60% buckets=40%;', qr/shares add up to 100%/,
         'too much');
 
 accepted('usher_zone 1m;', 'the smallest');
-accepted('usher_zone 2m keys=50% buckets=20% negatives=10% records=19% '
-         . 'clicks=1%;',
+accepted('usher_zone 2m keys=50% buckets=20% negatives=10% records=18% '
+         . 'clicks=1% caps=1%;',
          'all shares');
 accepted('usher_zone 2m keys=90;', 'a share without a percent sign');
 

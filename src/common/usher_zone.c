@@ -27,6 +27,7 @@ _Static_assert(sizeof(usher_zone_key_t) == 192, "cells of keys");
 _Static_assert(sizeof(usher_zone_bucket_t) == 24, "cells of buckets");
 _Static_assert(sizeof(usher_zone_negative_t) == 32, "negatives");
 _Static_assert(sizeof(usher_zone_block_t) == 256, "blocks of records");
+_Static_assert(sizeof(usher_cap_t) == 64, "cells of caps");
 _Static_assert(sizeof(usher_proc_t) == 1024, "processes");
 
 
@@ -77,11 +78,11 @@ usher_zone_format(void *area, size_t size, const usher_zone_shares_t *shares,
     head->procs = at;
     at += USHER_ZONE_PROCS * sizeof(usher_proc_t);
 
-    if (size < at + 5 * 64) {
+    if (size < at + 6 * 64) {
         return -1;
     }
 
-    room = size - at - 5 * 64;
+    room = size - at - 6 * 64;
 
     head->keys = usher_zone_part(&at, room, shares->keys,
                                  USHER_ZONE_SET(usher_zone_key_t),
@@ -97,10 +98,13 @@ usher_zone_format(void *area, size_t size, const usher_zone_shares_t *shares,
                                     &head->nrecords);
     head->clicks = usher_zone_part(&at, room, shares->clicks, USHER_SEEN_SET,
                                    &head->nclicks);
+    head->caps = usher_zone_part(&at, room, shares->caps,
+                                 USHER_ZONE_SET(usher_cap_t) + 1,
+                                 &head->ncaps);
 
     if (at > size || head->nkeys == 0 || head->nbuckets == 0
         || head->nnegatives == 0 || head->nrecords == 0
-        || head->nclicks == 0)
+        || head->nclicks == 0 || head->ncaps == 0)
     {
         return -1;
     }
@@ -197,6 +201,15 @@ usher_zone_attach(usher_zone_t *z, void *area, uint32_t pid)
 
     z->clicks.words = (uint64_t *) (base + head->clicks);
     z->clicks.nsets = head->nclicks;
+
+    z->caps.table.base = base + head->caps;
+    z->caps.table.nsets = head->ncaps;
+    z->caps.table.size = USHER_ZONE_SET(usher_cap_t);
+    z->caps.table.cell = sizeof(usher_cap_t);
+    z->caps.table.id = 2 * sizeof(uint64_t);
+    z->caps.table.taken = &head->taken[4];
+    z->caps.marks = base + head->caps
+                    + (size_t) head->ncaps * USHER_ZONE_SET(usher_cap_t);
 }
 
 

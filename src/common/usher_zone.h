@@ -5,7 +5,7 @@
  * DESIGN
  *
  * The area is a header (magic, layout version, secret, the sizes of all
- * parts), a part for its user, a table of processes, and five arrays:
+ * parts), a part for its user, a table of processes, and six arrays:
  *
  *   keys       sets of cells of 192 bytes: an API key's record with the
  *              bucket words of its plan.  Texts longer than 72 bytes go to
@@ -21,6 +21,7 @@
  *              was evicted or written anew is a miss.
  *   clicks     words of usher_seen.h, which has no lock: who clicked on what
  *              within the hour.
+ *   caps       sets of cells of 64 bytes, and a mark for each: usher_cap.h.
  *
  * Locking, eviction and recovery are those of usher_set.h.
  *
@@ -45,13 +46,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "usher_cap.h"
 #include "usher_key.h"
 #include "usher_seen.h"
 #include "usher_set.h"
 
 
 #define USHER_ZONE_MAGIC     0x454e4f5a52534855ULL    /* "UHSRZONE" */
-#define USHER_ZONE_LAYOUT    4
+#define USHER_ZONE_LAYOUT    5
 #define USHER_ZONE_PROCS     128
 #define USHER_ZONE_MIN       (1024 * 1024)
 
@@ -84,6 +86,7 @@ typedef struct {
     uint32_t       negatives;
     uint32_t       records;
     uint32_t       clicks;
+    uint32_t       caps;
 } usher_zone_shares_t;
 
 
@@ -102,16 +105,17 @@ typedef struct {
     uint64_t             negatives;
     uint64_t             records;
     uint64_t             clicks;
+    uint64_t             caps;
     uint32_t             nkeys;      /* sets */
     uint32_t             nbuckets;   /* sets */
     uint32_t             nnegatives;
     uint32_t             nrecords;   /* sets */
     uint32_t             nclicks;    /* sets */
-    uint32_t             unused0;
+    uint32_t             ncaps;      /* sets */
     uint64_t             unused[8];  /* the next are written often */
-    uint64_t             taken[4];   /* cells: keys, buckets, records,
-                                        negatives */
-    uint64_t             unused2[4];
+    uint64_t             taken[5];   /* cells: keys, buckets, records,
+                                        negatives, caps */
+    uint64_t             unused2[3];
 } usher_zone_head_t;
 
 
@@ -171,6 +175,7 @@ typedef struct {
     usher_zone_negative_t  *negatives;
     uint32_t                nnegatives;
     usher_seen_t            clicks;
+    usher_caps_t            caps;
 } usher_zone_t;
 
 

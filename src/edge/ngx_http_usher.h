@@ -65,6 +65,8 @@
     _(zone_recovered, "Sets cleared after their owner died.")                 \
     _(zone_locked, "Changes given up: the set stayed locked.")                \
     _(clicks_forgotten, "Clicks that the zone forgot within their hour.")     \
+    _(clicks_capped, "Clicks over a cap, sent elsewhere.")                    \
+    _(clicks_uncapped, "Clicks that a cap did not count: no room for it.")    \
     _(limit_races, "Charges left standing after a lost race.")                \
     _(journal_events, "Events appended to the journal.")                      \
     _(journal_bytes, "Bytes appended to the journal.")                        \
@@ -203,6 +205,8 @@ typedef struct {
     ngx_atomic_t  reader;            /* pid of the worker that reads changes */
     ngx_atomic_t  reader_at;         /* monotonic msec it last said so */
     ngx_atomic_t  misses;            /* budget of the node: arrival time, ns */
+    ngx_atomic_t  caps_full;         /* monotonic sec at which the last click
+                                        was not counted by its cap */
     ngx_atomic_t  epoch[NGX_HTTP_USHER_KINDS];      /* of negatives */
     ngx_atomic_t  raised[NGX_HTTP_USHER_RAISES];    /* monotonic msec at which
                                         generation i, modulo, ended */

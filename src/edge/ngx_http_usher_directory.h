@@ -161,6 +161,8 @@ void ngx_http_usher_changes_stop(ngx_http_usher_directory_t *d);
 #define NGX_HTTP_USHER_SAID_NO_KEY   0x08    /* no click key signs */
 #define NGX_HTTP_USHER_SAID_SEALED   0x10    /* one cannot be opened */
 #define NGX_HTTP_USHER_SAID_SALT     0x20    /* the node has one of its own */
+#define NGX_HTTP_USHER_SAID_CAPS     0x40    /* caps are the node's alone */
+#define NGX_HTTP_USHER_SAID_CAPS_FULL  0x80  /* some do not count */
 #define NGX_HTTP_USHER_SAID_STALE    0x100   /* and on: stale of a kind ended */
 
 /* NGX_OK: the bit was not set, or not clear, and now it is: say so. */

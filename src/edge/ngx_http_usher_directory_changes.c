@@ -32,7 +32,7 @@
  */
 
 
-#include "ngx_http_usher_directory.h"
+#include "ngx_http_usher_cap.h"
 
 
 #define NGX_HTTP_USHER_LEASE          20     /* msec */
@@ -104,6 +104,7 @@ ngx_http_usher_changes_renew(ngx_http_usher_directory_t *d)
 
     ngx_http_usher_beat_watch(d);
     ngx_http_usher_salt_renew(d, 0);
+    ngx_http_usher_cap_renew(d);
 
     if (d->changes == NULL) {
         d->working = 0;
@@ -133,6 +134,8 @@ ngx_http_usher_changes_stop(ngx_http_usher_directory_t *d)
         (void) ngx_atomic_cmp_set(&d->shared->reader,
                                   (ngx_atomic_uint_t) ngx_pid, 0);
     }
+
+    ngx_http_usher_cap_stop();
 
     if (d->changes != NULL) {
         ngx_http_usher_redis_destroy(d->changes);

@@ -73,6 +73,9 @@ typedef struct {
         };
     };
 
+    ngx_uint_t               ncaps;          /* 0: nothing is counted */
+    u_char                  *caps;           /* ngx_http_usher_cap_t, packed */
+
     ngx_uint_t               ntargets;
     ngx_http_usher_target_t  targets[NGX_HTTP_USHER_TARGETS];    /* by step */
 } ngx_http_usher_link_t;
@@ -162,6 +165,7 @@ typedef struct {
     ngx_uint_t              bot;             /* NGX_HTTP_USHER_AGENT_* */
     ngx_uint_t              reason;          /* USHER_CLICK_* */
     ngx_uint_t              status;          /* of the answer */
+    unsigned                capped:1;        /* a target has had all it may */
     u_char                  words[2 * NGX_HTTP_USHER_WORD_MAX
                                   + USHER_CLICK_REFERRER_MAX];
     u_char                  hash[NGX_HTTP_USHER_VISITOR + 1];
@@ -217,6 +221,16 @@ ngx_int_t ngx_http_usher_link_location(ngx_http_request_t *r,
 
 /* The longest Location: what servers and clients take in a line. */
 #define NGX_HTTP_USHER_LOCATION  8000
+
+
+/* ---- ngx_http_usher_cap.c */
+
+/* Whether a target, 0: the link as a whole, has had all that it may. */
+ngx_uint_t ngx_http_usher_cap_reached(ngx_http_usher_link_t *link,
+    ngx_uint_t target);
+
+/* Counts a click of a link that has caps, by its last reason and target. */
+void ngx_http_usher_cap_count(ngx_http_usher_click_t *click);
 
 
 /* ---- ngx_http_usher_link_deep.c */

@@ -268,6 +268,10 @@ ngx_http_usher_link_handler(ngx_http_request_t *r)
 
     ngx_http_usher_link_count(&click);
 
+    if (click.link != NULL && click.link->ncaps) {
+        ngx_http_usher_cap_count(&click);
+    }
+
     return ngx_http_usher_link_send(r, llcf, &click, &location);
 }
 

@@ -3,15 +3,14 @@
  * ngx_http_usher_link_record.c - records of links and hosts: from JSON into
  * the zone, and out of it.
  *
- * A packed link is its numbers, the numbers of its targets, and then all
- * texts, in the order of the structs; URLs are compiled, so that a click has
- * only to expand them.  Lengths are 16 bits: a record is no longer than
+ * A packed link is its numbers, the numbers of its targets, its caps, and then
+ * all texts, in the order of the structs; URLs are compiled, so that a click
+ * has only to expand them.  Lengths are 16 bits: a record is no longer than
  * NGX_HTTP_USHER_RECORD_MAX.
  */
 
 
-#include "ngx_http_usher_link.h"
-#include "ngx_http_usher_record.h"
+#include "ngx_http_usher_cap.h"
 
 
 #define NGX_HTTP_USHER_LINK_PLAIN  0x01
@@ -32,6 +31,7 @@ typedef struct {
     uint8_t     flags;
     uint8_t     ntargets;
     uint16_t    texts[NGX_HTTP_USHER_LINK_TEXTS];
+    uint16_t    ncaps;
 } ngx_http_usher_packed_link_t;
 
 
@@ -61,6 +61,8 @@ typedef struct {
 
 static const char *ngx_http_usher_target_pack(json_t *object, u_char **numbers,
     u_char **text, u_char *end);
+static const char *ngx_http_usher_caps_pack(json_t *root, json_t *targets,
+    u_char **p, uint16_t *n);
 static const char *ngx_http_usher_texts_pack(json_t *object,
     const ngx_http_usher_record_text_t *texts, ngx_uint_t n, uint16_t *lens,
     u_char **text, u_char *end);
@@ -210,9 +212,13 @@ ngx_http_usher_link_pack(json_t *root, u_char *buf, size_t *len)
     numbers = buf + sizeof(ngx_http_usher_packed_link_t);
     text = numbers + n * sizeof(ngx_http_usher_packed_target_t);
 
-    reason = ngx_http_usher_texts_pack(root, ngx_http_usher_link_texts,
-                                       NGX_HTTP_USHER_LINK_TEXTS, link.texts,
-                                       &text, end);
+    reason = ngx_http_usher_caps_pack(root, targets, &text, &link.ncaps);
+
+    if (reason == NULL) {
+        reason = ngx_http_usher_texts_pack(root, ngx_http_usher_link_texts,
+                                           NGX_HTTP_USHER_LINK_TEXTS,
+                                           link.texts, &text, end);
+    }
 
     for (i = 0; i < n && reason == NULL; i++) {
         reason = ngx_http_usher_target_pack(json_array_get(targets, i),
@@ -267,6 +273,50 @@ ngx_http_usher_target_pack(json_t *object, u_char **numbers, u_char **text,
                           sizeof(ngx_http_usher_packed_target_t));
 
     return reason;
+}
+
+
+/* Those that there are: there is room for one each. */
+
+static const char *
+ngx_http_usher_caps_pack(json_t *root, json_t *targets, u_char **p,
+    uint16_t *n)
+{
+    size_t                 i;
+    json_t                *object, *cap;
+    uint64_t               number;
+    const char            *reason;
+    ngx_http_usher_cap_t   packed;
+
+    for (i = 0; i <= json_array_size(targets); i++) {
+
+        object = i ? json_array_get(targets, i - 1) : root;
+        cap = json_object_get(object, "cap");
+
+        if (cap == NULL) {
+            continue;
+        }
+
+        number = 0;
+
+        if (i && ngx_http_usher_record_number(object, "n", 1,
+                                              NGX_HTTP_USHER_TARGETS, &number)
+                 != NGX_OK)
+        {
+            return "a target of it is wrong";
+        }
+
+        reason = ngx_http_usher_cap_pack(cap, number, &packed);
+
+        if (reason != NULL) {
+            return reason;
+        }
+
+        *p = ngx_cpymem(*p, &packed, sizeof(ngx_http_usher_cap_t));
+        (*n)++;
+    }
+
+    return NULL;
 }
 
 
@@ -340,13 +390,18 @@ ngx_http_usher_link_unpack(u_char *buf, size_t len,
     end = buf + len;
 
     if (packed.ntargets > NGX_HTTP_USHER_TARGETS
+        || packed.ncaps > NGX_HTTP_USHER_TARGETS + 1
         || packed.ntargets * sizeof(ngx_http_usher_packed_target_t)
+           + packed.ncaps * sizeof(ngx_http_usher_cap_t)
            > (size_t) (end - p))
     {
         return NGX_ERROR;
     }
 
-    text = p + packed.ntargets * sizeof(ngx_http_usher_packed_target_t);
+    link->ncaps = packed.ncaps;
+    link->caps = p + packed.ntargets * sizeof(ngx_http_usher_packed_target_t);
+
+    text = link->caps + packed.ncaps * sizeof(ngx_http_usher_cap_t);
 
     link->id = packed.id;
     link->org_id = packed.org_id;

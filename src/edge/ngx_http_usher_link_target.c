@@ -13,7 +13,8 @@
  *
  * Who would be sent to a dead target is sent to another of its step, then to
  * those of the next, to the link's own URL, and at last to the fallback; the
- * visitors of those that live stay where they are.
+ * visitors of those that live stay where they are.  So is who would be sent to
+ * one that has had all that it may, and is valid if it is to another target.
  */
 
 
@@ -30,6 +31,8 @@ static ngx_http_usher_target_t *ngx_http_usher_link_split(
     ngx_http_usher_target_t **held, ngx_uint_t n);
 static void ngx_http_usher_link_send_to(ngx_http_usher_click_t *click,
     ngx_int_t target, ngx_str_t *url);
+static ngx_uint_t ngx_http_usher_link_closed(ngx_http_usher_click_t *click,
+    ngx_http_usher_target_t *t);
 static ngx_uint_t ngx_http_usher_link_dead(ngx_http_usher_link_t *link,
     ngx_int_t target);
 static ngx_uint_t ngx_http_usher_link_holds(ngx_http_usher_target_t *t,
@@ -71,6 +74,13 @@ ngx_http_usher_link_choose(ngx_http_request_t *r,
 
     if (link->expires != 0 && link->expires <= now) {
         click->reason = USHER_CLICK_EXPIRED;
+    }
+
+    if (link->ncaps && ngx_http_usher_cap_reached(link, 0)) {
+        click->reason = USHER_CLICK_CAPPED;
+    }
+
+    if (click->reason != USHER_CLICK_VALID) {
         ngx_http_usher_link_send_to(click, NGX_HTTP_USHER_TARGET_OVERFLOW,
                                     &link->overflow);
         return;
@@ -102,10 +112,14 @@ ngx_http_usher_link_choose(ngx_http_request_t *r,
     }
 
     ngx_http_usher_link_send_to(click, NGX_HTTP_USHER_TARGET_URL, &link->url);
+
+    if (click->capped && click->target < 0) {
+        ngx_http_usher_link_reason(click, USHER_CLICK_CAPPED);
+    }
 }
 
 
-/* Of targets that hold one, by weight; NULL: there is none that lives. */
+/* Of targets that hold one, by weight; NULL: there is none that is open. */
 
 static ngx_http_usher_target_t *
 ngx_http_usher_link_split(ngx_http_request_t *r,
@@ -121,18 +135,18 @@ ngx_http_usher_link_split(ngx_http_request_t *r,
 
     t = ngx_http_usher_link_share(r, click->link, held, n, 0);
 
-    if (!ngx_http_usher_link_dead(click->link, (ngx_int_t) t->number)) {
+    if (!ngx_http_usher_link_closed(click, t)) {
         return t;
     }
 
-    /* its visitors are shared out among those that live */
+    /* its visitors are shared out among those that are open */
 
-    ngx_http_usher_link_reason(click, USHER_CLICK_DEAD);
+    if (ngx_http_usher_link_dead(click->link, (ngx_int_t) t->number)) {
+        ngx_http_usher_link_reason(click, USHER_CLICK_DEAD);
+    }
 
     for (i = 0, alive = 0; i < n; i++) {
-        if (!ngx_http_usher_link_dead(click->link,
-                                      (ngx_int_t) held[i]->number))
-        {
+        if (!ngx_http_usher_link_closed(click, held[i])) {
             held[alive++] = held[i];
         }
     }
@@ -164,6 +178,27 @@ ngx_http_usher_link_send_to(ngx_http_usher_click_t *click, ngx_int_t target,
     if (click->url.len == 0) {
         ngx_http_usher_link_fall_back(click);
     }
+}
+
+
+/* Nobody is sent there: it is dead, or has had all that it may. */
+
+static ngx_uint_t
+ngx_http_usher_link_closed(ngx_http_usher_click_t *click,
+    ngx_http_usher_target_t *t)
+{
+    if (ngx_http_usher_link_dead(click->link, (ngx_int_t) t->number)) {
+        return 1;
+    }
+
+    if (click->link->ncaps
+        && ngx_http_usher_cap_reached(click->link, t->number))
+    {
+        click->capped = 1;
+        return 1;
+    }
+
+    return 0;
 }
 
 

@@ -3,7 +3,7 @@
  * ngx_http_usher_zone.c - the zone of shared memory: usher_zone.
  *
  *     usher_zone SIZE [keys=N%] [buckets=N%] [negatives=N%] [records=N%]
- *                     [clicks=N%];
+ *                     [clicks=N%] [caps=N%];
  *
  * The cells and their locks are usher_zone.h's, which knows nothing of
  * nginx.  Here are the directive, the life of the memory, and what other
@@ -84,11 +84,12 @@ usher_zone_t                ngx_http_usher_zone;
 
 
 static ngx_http_usher_zone_share_t  ngx_http_usher_zone_usual[] = {
-    { ngx_string("keys="), 840 },
+    { ngx_string("keys="), 830 },
     { ngx_string("buckets="), 50 },
     { ngx_string("negatives="), 62 },
     { ngx_string("records="), 38 },
-    { ngx_string("clicks="), 10 }
+    { ngx_string("clicks="), 10 },
+    { ngx_string("caps="), 10 }
 };
 
 
@@ -306,6 +307,7 @@ ngx_http_usher_zone_shares(ngx_conf_t *cf, ngx_http_usher_zone_conf_t *zcf,
     zcf->shares.negatives = share[2];
     zcf->shares.records = share[3];
     zcf->shares.clicks = share[4];
+    zcf->shares.caps = share[5];
 
     return NGX_CONF_OK;
 }

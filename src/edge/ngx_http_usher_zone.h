@@ -94,7 +94,7 @@ typedef struct {
     uint64_t     used;
 } ngx_http_usher_zone_part_t;
 
-#define NGX_HTTP_USHER_ZONE_PARTS  5
+#define NGX_HTTP_USHER_ZONE_PARTS  6
 
 /* Size of the whole zone; 0: there is none. */
 uint64_t ngx_http_usher_zone_parts(

@@ -289,6 +289,7 @@ ngx_http_usher_zone_parts(
     parts[2].name = "records";
     parts[3].name = "negatives";
     parts[4].name = "clicks";
+    parts[5].name = "caps";
 
     if (z->head == NULL) {
         return 0;
@@ -310,6 +311,10 @@ ngx_http_usher_zone_parts(
     parts[4].bytes = (uint64_t) z->clicks.nsets * USHER_SEEN_SET;
     parts[4].cells = (uint64_t) z->clicks.nsets * USHER_SEEN_WAYS;
     parts[4].used = usher_seen_used(&z->clicks);
+
+    parts[5].bytes = (uint64_t) z->caps.table.nsets * (z->caps.table.size + 1);
+    parts[5].cells = (uint64_t) z->caps.table.nsets * USHER_SET_WAYS;
+    parts[5].used = usher_table_used(&z->caps.table);
 
     return z->head->size;
 }

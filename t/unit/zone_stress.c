@@ -258,7 +258,7 @@ main(void)
     usher_set_t         *set;
     usher_zone_t         z;
     unsigned char        d[USHER_KEY_DIGEST];
-    usher_zone_shares_t  shares = { 300, 100, 100, 480, 20 };
+    usher_zone_shares_t  shares = { 300, 100, 100, 480, 10, 10 };
 
     area = mmap(NULL, SIZE, PROT_READ|PROT_WRITE, MAP_SHARED|MAP_ANONYMOUS,
                 -1, 0);
