@@ -7,9 +7,8 @@ use Usher::Cap;
 
 my $t = capped('edge1', 'edge2');
 my @nodes = ('edge1', 'edge2');
-my $cap = 20_000;
 
-call($t, link_add => slug => 'a', cap => $cap, overflow => 'over');
+call($t, link_add => slug => 'a', cap => 999_999, overflow => 'over');
 sends($t, $_, 'a', 'shop', "$_ knows it") for @nodes;
 
 my $end = crowd($t, 'a', 6, @nodes);

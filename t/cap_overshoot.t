@@ -7,7 +7,7 @@ use Usher::Cap;
 
 my $t = capped('edge1', 'edge2');
 my @nodes = ('edge1', 'edge2');
-my $cap = 6000;
+my $cap = 50_000;
 
 call($t, link_add => slug => 'a', cap => $cap, overflow => 'over');
 sends($t, $_, 'a', 'shop', "$_ knows it") for @nodes;
