@@ -92,7 +92,7 @@ $t->sql('update usher.click_close set part = 1');
 is(counts(), '6 3 6 3', 'half of an hour is closed: each click once');
 $t->sql('update usher.click_close set part = 0, parts = 1');
 $t->sql('truncate usher.cap_count, usher.click_hour, usher.click_visitor,
-         usher.click_sub');
+         usher.click_field');
 $t->sql('update usher.click set relabelled = null');
 $t->sql('delete from usher.directory_outbox');
 
