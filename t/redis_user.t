@@ -26,6 +26,8 @@ $t->postgres;
 $t->usherd(conf => { redis => {
     user => 'usherd', password_file => "$t->{dir}/usherd.password" } });
 $t->ctl('org create name=acme');
+$t->ctl('domain add host=localhost org=acme');
+$t->ctl('link add host=localhost slug=cap url=https://x.example/ cap=1000');
 my ($key, $gone, $late) = map { key_new($t) } 1 .. 3;
 
 $t->nginx(<<"EOF2", workers => 1);
@@ -37,6 +39,7 @@ $t->nginx(<<"EOF2", workers => 1);
         listen 127.0.0.1:%%PORT%%;
         location / { usher_auth on; root %%DIR%%; }
         location /go/ { usher_link none; }
+        location /cap/ { usher_link cap; }
         location = /status { usher_status; }
     }
 EOF2
@@ -77,6 +80,12 @@ becomes($gone, 401, 'revoked');
 $t->wait_for(sub {
     $t->get('/status')->json->{directory}{salt} eq 'common';
 }, 'the salt of the day');
+
+$t->wait_for(sub {
+    $t->get('/cap/', 'User-Agent' => 'Mozilla/5.0 (x)');
+    my ($cap) = $t->redis_cli('keys usher:cap:*');
+    $cap && $t->redis_cli("hvals $cap");
+}, 'a cap is told');
 
 # its stream is deleted, and then an entry out of the midst of it
 
