@@ -12,14 +12,14 @@ my $user = edge_user($t);
 
 edge($t, $_, redis => "%%REDIS%% $user") for 'edge1', 'edge2';
 call($t, link_add => slug => $_->[0], cap => $_->[1], overflow => 'over')
-    for [ a => 12 ], [ b => 10 ], [ c => 6 ], [ d => 3 ];
+    for [ a => 12 ], [ b => 10 ], [ c => 6 ], [ d => 9999 ], [ e => 9 ];
 
 sub both { sends($t, $_, @_, "$_: $_[0] goes to $_[1]") for 'edge1', 'edge2' }
 
 sub clicked { my ($slug, @n) = @_;
               join ', ', map { clicks($t, "edge$_", $slug, $n[$_ - 1]) } 1, 2 }
 
-both($_, 'shop') for qw(a b c d);
+both($_, 'shop') for qw(a b c d e);
 
 # away
 
@@ -64,12 +64,26 @@ $t->wait_for(sub {
                       \s"NOPERM.*\sneeds\sHGET,\sHSET,\sHVALS\sand\sEXPIRE/x;
 }, 'says so');
 is(field_sum($t, hash_of($t, 'd')), 0, 'nobody hears of them');
-is(clicked('d', 2, 0), 'over=1 shop=1, ', 'and it goes by its own');
+is(clicked('d', 2, 0), 'shop=2, ', 'and it goes on by itself');
 $t->redis_cli('acl setuser edge +hset +expire');
-told($t, 'd', 3, 'till it may');
+told($t, 'd', 4, 'till it may');
 $t->wait_for(sub {
+    to($t, 'edge1', 'd', 'Sec-Purpose' => 'prefetch');
     $t->error_log =~ /caps count the clicks of all nodes again/
-}, 'which is said');
+}, 'which is said', 60);
 is(scalar(() = $t->error_log =~ /caps of links count/g), 1, 'once each');
+
+# a key that is no hash holds up no other
+
+$t->redis_cli('set', hash_of($t, 'e'), 'x');
+clicks($t, 'edge1', 'e', 1);
+$t->wait_for(sub { $t->error_log =~ /Redis answered "WRONGTYPE/ }, 'no hash');
+
+my $was = field_sum($t, hash_of($t, 'd'));
+
+is(clicks($t, 'edge1', 'd', 5), 'shop=5', 'others go on');
+told($t, 'd', $was + 5, 'and are told');
+$t->redis_cli('del', hash_of($t, 'e'));
+told($t, 'e', 1, 'as it is when it may be');
 
 done_testing();

@@ -33,7 +33,8 @@
 #define NGX_HTTP_USHER_CAP_EVERY    100       /* msec */
 #define NGX_HTTP_USHER_CAP_AGAIN    60000     /* msec */
 #define NGX_HTTP_USHER_CAP_ROUNDS   1000      /* in which all sets are seen */
-#define NGX_HTTP_USHER_CAP_PAUSE    1000      /* msec, after an error */
+#define NGX_HTTP_USHER_CAP_PAUSE    1000      /* msec, when all was refused */
+#define NGX_HTTP_USHER_CAP_CALM     15000     /* msec without: it is over */
 #define NGX_HTTP_USHER_CAP_TIMEOUT  1000      /* msec */
 #define NGX_HTTP_USHER_CAP_ASKS     64        /* at once */
 #define NGX_HTTP_USHER_CAP_KEPT     (400 * NGX_HTTP_USHER_CAP_DAY)
@@ -74,7 +75,9 @@ static ngx_http_usher_cap_ask_t   ngx_http_usher_cap_asks[
 static ngx_uint_t                 ngx_http_usher_cap_nasks;   /* unanswered */
 static uint32_t                   ngx_http_usher_cap_at;      /* next cell */
 static uint32_t                   ngx_http_usher_cap_seen;    /* next set */
+static ngx_uint_t                 ngx_http_usher_cap_ngood;   /* of a round */
 static ngx_msec_t                 ngx_http_usher_cap_retry;   /* 0: now */
+static ngx_msec_t                 ngx_http_usher_cap_bad;     /* when last */
 
 
 static ngx_http_usher_redis_events_t  ngx_http_usher_cap_events;
@@ -173,6 +176,8 @@ ngx_http_usher_cap_round(usher_zone_t *z)
     ngx_uint_t                 i;
     usher_cap_t               *cell;
     ngx_http_usher_cap_ask_t  *ask;
+
+    ngx_http_usher_cap_ngood = 0;
 
     for (i = 0; i < NGX_HTTP_USHER_CAP_ASKS; i++) {
 
@@ -370,10 +375,22 @@ ngx_http_usher_cap_answer(void *data, ngx_http_usher_reply_t *reply)
 
     if (ask->failed) {
         usher_cap_want(&ngx_http_usher_zone.caps, cell);
+
+        /* one alone that is refused does not keep the others waiting */
+
+        if (ngx_http_usher_cap_nasks == 0 && ngx_http_usher_cap_ngood == 0) {
+            ngx_http_usher_cap_retry = ngx_current_msec
+                                       + NGX_HTTP_USHER_CAP_PAUSE;
+        }
+
         return;
     }
 
-    if (ngx_http_usher_unsaid(d, NGX_HTTP_USHER_SAID_CAPS) == NGX_OK) {
+    ngx_http_usher_cap_ngood++;
+
+    if (ngx_current_msec - ngx_http_usher_cap_bad > NGX_HTTP_USHER_CAP_CALM
+        && ngx_http_usher_unsaid(d, NGX_HTTP_USHER_SAID_CAPS) == NGX_OK)
+    {
         ngx_log_error(NGX_LOG_NOTICE, ngx_cycle->log, 0,
                       "usher: caps count the clicks of all nodes again");
     }
@@ -426,7 +443,7 @@ ngx_http_usher_cap_refused(ngx_http_usher_cap_ask_t *ask,
     ngx_str_t  why;
 
     ask->failed = 1;
-    ngx_http_usher_cap_retry = ngx_current_msec + NGX_HTTP_USHER_CAP_PAUSE;
+    ngx_http_usher_cap_bad = ngx_current_msec;
 
     if (ngx_http_usher_said(&ngx_http_usher_directory_data,
                             NGX_HTTP_USHER_SAID_CAPS)
