@@ -15,6 +15,7 @@
 static size_t ngx_http_usher_address(ngx_http_request_t *r, u_char **bytes);
 static ngx_uint_t ngx_http_usher_address_match(u_char *address, size_t len,
     ngx_str_t *cidr);
+static u_char *ngx_http_usher_address_net(u_char *p, u_char *b);
 static ngx_uint_t ngx_http_usher_address_equal(u_char *a, u_char *b,
     ngx_uint_t bits);
 
@@ -216,7 +217,7 @@ ngx_http_usher_address_short(ngx_http_request_t *r, u_char *p)
         b = sin6->sin6_addr.s6_addr;
 
         if (IN6_IS_ADDR_V4MAPPED(&sin6->sin6_addr)) {
-            return ngx_sprintf(p, "%ud.%ud.%ud.0/24", b[12], b[13], b[14]);
+            return ngx_http_usher_address_net(p, b + 12);
         }
 
         return ngx_sprintf(p, "%02xd%02xd:%02xd%02xd:%02xd%02xd::/48", b[0],
@@ -227,10 +228,26 @@ ngx_http_usher_address_short(ngx_http_request_t *r, u_char *p)
         sin = (struct sockaddr_in *) r->connection->sockaddr;
         b = (u_char *) &sin->sin_addr;
 
-        return ngx_sprintf(p, "%ud.%ud.%ud.0/24", b[0], b[1], b[2]);
+        return ngx_http_usher_address_net(p, b);
 
     default:
         *p++ = '\\'; *p++ = 'N';
         return p;
     }
+}
+
+
+/* No ngx_sprintf(): it is written for each click. */
+
+static u_char *
+ngx_http_usher_address_net(u_char *p, u_char *b)
+{
+    ngx_uint_t  i;
+
+    for (i = 0; i < 3; i++) {
+        p = ngx_http_usher_decimal(p, b[i]);
+        *p++ = '.';
+    }
+
+    return ngx_cpymem(p, "0/24", sizeof("0/24") - 1);
 }

@@ -141,7 +141,10 @@ static u_char *
 ngx_http_usher_click_text(u_char *p, ngx_str_t *text, size_t limit,
     unsigned *flags)
 {
-    p = usher_event_text(p, text->data, text->len, limit, flags);
+    if (text->len) {
+        p = usher_event_text(p, text->data, text->len, limit, flags);
+    }
+
     *p++ = '\t';
 
     return p;

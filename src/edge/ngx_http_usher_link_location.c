@@ -39,8 +39,12 @@ ngx_http_usher_link_location(ngx_http_request_t *r,
         args = click->args;
     }
 
-    ngx_memzero(values, sizeof(values));
-    ngx_http_usher_link_values(r, click, values, number, now);
+    /* most have no macro */
+
+    if (usher_macro_used(click->url.data, click->url.len)) {
+        ngx_memzero(values, sizeof(values));
+        ngx_http_usher_link_values(r, click, values, number, now);
+    }
 
     size = usher_macro_max(click->url.data, click->url.len, values);
 
@@ -97,12 +101,12 @@ ngx_http_usher_link_add(ngx_str_t *location, ngx_str_t *args)
     p = location->data;
     end = p + location->len;
 
-    hash = ngx_strlchr(p, end, '#');
+    hash = memchr(p, '#', end - p);
     if (hash == NULL) {
         hash = end;
     }
 
-    query = ngx_strlchr(p, hash, '?');
+    query = memchr(p, '?', hash - p);
     sign = (query == NULL || (hash[-1] != '?' && hash[-1] != '&'));
 
     ngx_memmove(hash + sign + args->len, hash, end - hash);
