@@ -105,6 +105,8 @@ isnt(visitor('edge1', '/a', '192.0.2.2'), $one, 'another address is another');
 isnt(visitor('edge1', '/a', '192.0.2.1', "$browser x"), $one,
      'as is another agent');
 isnt(visitor('edge1', '/a', '192.0.2.1', ''), $one, 'or none');
+isnt(visitor('edge1', '/a', '192.0.2.1', 'x' x 250 . 'a'),
+     visitor('edge1', '/a', '192.0.2.1', 'x' x 250 . 'b'), 'however long it is');
 
 my $six = visitor('edge1', '/a', '2001:db8:1:2::1');
 

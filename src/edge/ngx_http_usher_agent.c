@@ -24,6 +24,7 @@
 #include "ngx_http_usher_agent.h"
 
 #include "usher_crc.h"
+#include "usher_siphash.h"
 
 
 #define NGX_HTTP_USHER_SEEN_TV          0x0001
@@ -200,6 +201,8 @@ ngx_http_usher_agent_judge(ngx_http_request_t *r,
     seen = ngx_http_usher_agent_hints(r, &os);
 
     agent->tag = NULL;
+    agent->hash[0] = 0;
+    agent->hash[1] = 0;
 
     h = r->headers_in.user_agent;
 
@@ -221,7 +224,7 @@ ngx_http_usher_agent_judge(ngx_http_request_t *r,
 }
 
 
-/* What is seen in the text; sets the tag if it is a bot's. */
+/* What is seen in the text; sets its hash, and the tag if it is a bot's. */
 
 static ngx_uint_t
 ngx_http_usher_agent_look(ngx_http_request_t *r, ngx_str_t *text,
@@ -230,9 +233,16 @@ ngx_http_usher_agent_look(ngx_http_request_t *r, ngx_str_t *text,
     ngx_http_usher_agent_kept_t  *kept;
     ngx_http_usher_agent_conf_t  *acf;
 
+    /* no secret: what protects a visitor is the salt that it goes under */
+
+    static const uint64_t  key[2] = { 0, 0 };
+
     acf = ngx_http_get_module_main_conf(r, ngx_http_usher_agent_module);
 
     if (text->len > NGX_HTTP_USHER_AGENT_KEPT_TEXT) {
+        usher_siphash(key, -1, text->data,
+                      ngx_min(text->len, USHER_REQUEST_AGENT_MAX),
+                      agent->hash);
         return ngx_http_usher_agent_scan(r, acf, text, agent);
     }
 
@@ -242,6 +252,7 @@ ngx_http_usher_agent_look(ngx_http_request_t *r, ngx_str_t *text,
     if (kept->len != text->len
         || ngx_memcmp(kept->text, text->data, text->len) != 0)
     {
+        usher_siphash(key, -1, text->data, text->len, kept->hash);
         kept->seen = ngx_http_usher_agent_scan(r, acf, text, agent);
         kept->tag = agent->tag;
         kept->len = text->len;
@@ -249,6 +260,8 @@ ngx_http_usher_agent_look(ngx_http_request_t *r, ngx_str_t *text,
     }
 
     agent->tag = kept->tag;
+    agent->hash[0] = kept->hash[0];
+    agent->hash[1] = kept->hash[1];
 
     return kept->seen;
 }

@@ -36,12 +36,16 @@
 #define NGX_HTTP_USHER_OSES            7
 
 
+#define NGX_HTTP_USHER_AGENT_HASH      (2 * sizeof(uint64_t))
+
+
 /* What is known of the client of a main request. */
 struct ngx_http_usher_agent_s {
     ngx_uint_t   bot;           /* NGX_HTTP_USHER_AGENT_* */
     ngx_uint_t   device;        /* NGX_HTTP_USHER_DEVICE_* */
     ngx_uint_t   os;            /* NGX_HTTP_USHER_OS_* */
     ngx_str_t   *tag;           /* of the list's entry; NULL: no bot */
+    uint64_t     hash[2];       /* of its text; the same on all nodes */
 };
 
 
@@ -90,6 +94,7 @@ typedef struct {
     size_t        len;          /* 0: none is kept here */
     ngx_str_t    *tag;          /* NULL: no bot */
     ngx_uint_t    seen;
+    uint64_t      hash[2];
     u_char        text[NGX_HTTP_USHER_AGENT_KEPT_TEXT];
 } ngx_http_usher_agent_kept_t;
 

@@ -18,6 +18,7 @@
  */
 
 
+#include "ngx_http_usher_agent.h"
 #include "ngx_http_usher_link.h"
 
 #include "usher_siphash.h"
@@ -328,11 +329,9 @@ ngx_http_usher_link_share(ngx_http_request_t *r, ngx_http_usher_link_t *link,
     ngx_http_usher_target_t **held, ngx_uint_t n, ngx_uint_t again)
 {
     u_char      *p;
-    size_t       len;
     uint64_t     key[2], hash[2], share, sum;
-    ngx_str_t   *agent;
     ngx_uint_t   i;
-    u_char       text[NGX_SOCKADDR_STRLEN + USHER_REQUEST_AGENT_MAX];
+    u_char       text[NGX_SOCKADDR_STRLEN + NGX_HTTP_USHER_AGENT_HASH];
 
     if (n == 1) {
         return held[0];
@@ -340,12 +339,8 @@ ngx_http_usher_link_share(ngx_http_request_t *r, ngx_http_usher_link_t *link,
 
     p = ngx_cpymem(text, r->connection->addr_text.data,
                    r->connection->addr_text.len);
-
-    if (r->headers_in.user_agent != NULL) {
-        agent = &r->headers_in.user_agent->value;
-        len = ngx_min(agent->len, USHER_REQUEST_AGENT_MAX);
-        p = ngx_cpymem(p, agent->data, len);
-    }
+    p = ngx_cpymem(p, ngx_http_usher_agent(r)->hash,
+                   NGX_HTTP_USHER_AGENT_HASH);
 
     key[0] = link->id;
     key[1] = NGX_HTTP_USHER_SPLIT;

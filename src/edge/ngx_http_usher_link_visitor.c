@@ -2,8 +2,8 @@
 /*
  * ngx_http_usher_link_visitor.c - who clicks, as far as that has to be known.
  *
- * A visitor is address (the /64 of IPv6) and User-Agent, hashed by SipHash
- * under the salt of the day.  Addresses and agents are few enough to try them
+ * A visitor is address (the /64 of IPv6) and the hash of User-Agent, hashed by
+ * SipHash under the salt of the day.  Addresses and agents are few enough to try them
  * all, whatever the hash: what protects them is that the salt is secret, and
  * gone when the day has passed.
  *
@@ -13,6 +13,7 @@
  */
 
 
+#include "ngx_http_usher_agent.h"
 #include "ngx_http_usher_link.h"
 #include "ngx_http_usher_zone.h"
 
@@ -28,10 +29,9 @@ ngx_http_usher_link_visitor(ngx_http_request_t *r,
     ngx_http_usher_link_conf_t *llcf, ngx_http_usher_click_t *click)
 {
     u_char                       text[NGX_HTTP_USHER_ADDRESS
-                                      + USHER_REQUEST_AGENT_MAX];
+                                      + NGX_HTTP_USHER_AGENT_HASH];
     size_t                       len;
     uint64_t                     salt[2], visitor[2];
-    ngx_str_t                   *agent;
     const usher_click_reason_t  *reason;
 
     if (!llcf->visitor || ngx_http_usher_salt(salt) != NGX_OK) {
@@ -44,18 +44,11 @@ ngx_http_usher_link_visitor(ngx_http_request_t *r,
         return;
     }
 
-    if (r->headers_in.user_agent != NULL) {
-        agent = &r->headers_in.user_agent->value;
+    ngx_memcpy(text + len, ngx_http_usher_agent(r)->hash,
+               NGX_HTTP_USHER_AGENT_HASH);
 
-        ngx_memcpy(text + len, agent->data,
-                   ngx_min(agent->len, USHER_REQUEST_AGENT_MAX));
-        usher_siphash(salt, (int) len, text,
-                      len + ngx_min(agent->len, USHER_REQUEST_AGENT_MAX),
-                      visitor);
-
-    } else {
-        usher_siphash(salt, (int) len, text, len, visitor);
-    }
+    usher_siphash(salt, (int) len, text, len + NGX_HTTP_USHER_AGENT_HASH,
+                  visitor);
 
     usher_hex64_text(visitor[0], (char *) click->hash);
     click->visitor.data = click->hash;
