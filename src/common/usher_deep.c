@@ -3,6 +3,10 @@
  */
 
 
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+
 #include <string.h>
 
 #include "usher_deep.h"
@@ -58,6 +62,14 @@ usher_deep_read(unsigned char *buf, const unsigned char *args, size_t len,
 
     deep->rest.data = args;
     deep->rest.len = len;
+
+    /* nearly all: no such letters, and none that are written otherwise */
+
+    if (memmem(args, len, usher_deep_to.data, usher_deep_to.len) == NULL
+        && memchr(args, '%', len) == NULL)
+    {
+        return USHER_DEEP_NONE;
+    }
 
     end = args + len;
     rest = buf;

@@ -276,20 +276,25 @@ ngx_http_usher_link_in(ngx_str_t *list, ngx_str_t *word)
         return 1;
     }
 
+    if (word->len == 0) {
+        return 0;
+    }
+
     p = list->data;
     end = p + list->len;
 
     for ( /* void */ ; p < end; p = stop + 1) {
 
-        stop = ngx_strlchr(p, end, ' ');
+        stop = memchr(p, ' ', end - p);
         if (stop == NULL) {
             stop = end;
         }
 
         if ((size_t) (stop - p) == word->len
+            && ((*p ^ *word->data) & ~0x20) == 0
             && ngx_strncasecmp(p, word->data, word->len) == 0)
         {
-            return word->len != 0;
+            return 1;
         }
     }
 
