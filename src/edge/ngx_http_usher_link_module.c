@@ -17,7 +17,25 @@
 
 
 #include "ngx_http_usher_agent.h"
+#include "ngx_http_usher_directory.h"
 #include "ngx_http_usher_link.h"
+
+#include "usher_crc.h"
+
+
+#define NGX_HTTP_USHER_LINKS     16      /* remembered by a worker */
+#define NGX_HTTP_USHER_LINK_ID   (USHER_CLICK_HOST_MAX + 1                    \
+                                  + USHER_CLICK_SLUG_MAX)
+
+
+/* A link as it was read from the zone a moment ago. */
+typedef struct {
+    ngx_http_usher_memo_t  memo;
+    ngx_http_usher_link_t  link;
+    size_t                 len;          /* of id */
+    u_char                 id[NGX_HTTP_USHER_LINK_ID];
+    u_char                 record[NGX_HTTP_USHER_RECORD_MAX];
+} ngx_http_usher_link_memo_t;
 
 
 static ngx_int_t ngx_http_usher_link_handler(ngx_http_request_t *r);
@@ -282,14 +300,13 @@ static ngx_int_t
 ngx_http_usher_link_find(ngx_http_request_t *r,
     ngx_http_usher_link_conf_t *llcf, ngx_http_usher_click_t *click)
 {
-    size_t      len;
-    u_char      text[USHER_CLICK_HOST_MAX + 1 + USHER_CLICK_SLUG_MAX];
-    u_char     *p;
-    ngx_int_t   rc;
-    ngx_str_t   id;
+    size_t                       len;
+    u_char                       text[NGX_HTTP_USHER_LINK_ID], *p;
+    ngx_int_t                    rc;
+    ngx_str_t                    id;
+    ngx_http_usher_link_memo_t  *known;
 
-    static u_char                 buf[NGX_HTTP_USHER_RECORD_MAX];
-    static ngx_http_usher_link_t  link;
+    static ngx_http_usher_link_memo_t  links[NGX_HTTP_USHER_LINKS];
 
     if (ngx_http_complex_value(r, llcf->slug, &click->slug) != NGX_OK) {
         return NGX_ERROR;
@@ -308,8 +325,24 @@ ngx_http_usher_link_find(ngx_http_request_t *r,
     id.data = text;
     id.len = p - text;
 
-    rc = ngx_http_usher_directory_record(r, NGX_HTTP_USHER_KIND_LINK, &id, buf,
-                                         &len);
+    known = &links[usher_crc32c(0, id.data, id.len) % NGX_HTTP_USHER_LINKS];
+
+    if (known->len != id.len || ngx_memcmp(known->id, id.data, id.len) != 0) {
+        known->memo.ticket = NULL;
+        known->len = id.len;
+        ngx_memcpy(known->id, id.data, id.len);
+    }
+
+    rc = ngx_http_usher_directory_memo(r, NGX_HTTP_USHER_KIND_LINK, &id,
+                                       &known->memo, known->record, &len);
+
+    if (len != 0
+        && ngx_http_usher_link_unpack(known->record, len, &known->link)
+           != NGX_OK)
+    {
+        known->memo.ticket = NULL;
+        return NGX_BUSY;
+    }
 
     if (rc == NGX_DECLINED) {
         return ngx_http_usher_link_domain(r, click);
@@ -319,12 +352,8 @@ ngx_http_usher_link_find(ngx_http_request_t *r,
         return rc;
     }
 
-    if (ngx_http_usher_link_unpack(buf, len, &link) != NGX_OK) {
-        return NGX_BUSY;
-    }
-
-    click->link = &link;
-    click->org_id = link.org_id;
+    click->link = &known->link;
+    click->org_id = known->link.org_id;
 
     return NGX_OK;
 }
