@@ -8,7 +8,9 @@
  *
  * A link is the record <host>/<slug> of the directory.  What is known is
  * answered without I/O; for what is not the request waits, as auth does: the
- * content handler then runs again from the start, so it keeps no state.
+ * content handler then runs again from the start, so it keeps no state.  The
+ * links of the moment stay unpacked in the worker, as long as
+ * ngx_http_usher_directory_memo() lets them.
  *
  * The click is in the journal before the answer is sent: whoever was sent on
  * is a row, unless the journal was full, which is counted.  Nothing is
