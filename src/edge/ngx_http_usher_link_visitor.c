@@ -3,9 +3,9 @@
  * ngx_http_usher_link_visitor.c - who clicks, as far as that has to be known.
  *
  * A visitor is address (the /64 of IPv6) and the hash of User-Agent, hashed by
- * SipHash under the salt of the day.  Addresses and agents are few enough to try them
- * all, whatever the hash: what protects them is that the salt is secret, and
- * gone when the day has passed.
+ * SipHash under the salt of the day.  Addresses and agents are few enough to
+ * try them all, whatever the hash: what protects them is that the salt is
+ * secret, and gone when the day has passed.
  *
  * Who clicks on a link again within the hour is found in the zone at once;
  * who did so at another node, or was forgotten here, by usher.keep_clicks().
