@@ -41,7 +41,8 @@ ahead_by($t, $midnight + 5);
 sends($t, $_, 'a', 'shop', "just after it, $_") for 'edge1', 'edge2';
 is(clicks($t, 'edge1', 'a', 3), 'over=1 shop=2', 'what counts in all goes on');
 told($t, 'a', 2, 'and the day began anew', day => $day + 1);
-is(field_sum($t, hash_of($t, 'a', day => $day)), 3, 'the one before is as it was');
+is(field_sum($t, hash_of($t, 'a', day => $day)), 3,
+   'the one before is as it was');
 
 # a cap of the day alone
 

@@ -7,7 +7,7 @@ use Usher::Cap;
 
 my $t = capped('edge1', 'edge2');
 my @nodes = ('edge1', 'edge2');
-my $cap = 50_000;
+my $cap = 150_000;
 
 call($t, link_add => slug => 'a', cap => $cap, overflow => 'over');
 sends($t, $_, 'a', 'shop', "$_ knows it") for @nodes;
@@ -15,7 +15,7 @@ sends($t, $_, 'a', 'shop', "$_ knows it") for @nodes;
 my $end = crowd($t, 'a', 8, @nodes);
 
 $t->wait_for(sub { field_sum($t, hash_of($t, 'a')) >= $cap },
-             'eight clients reach the cap', 120);
+             'eight clients reach the cap', 240);
 
 # each node has heard
 
@@ -30,7 +30,7 @@ my $told = field_sum($t, hash_of($t, 'a'));
 $t->wait_for(sub {
     $told == $t->sql('select count(*) from usher.click where target = 0
                       and reason = 0');
-}, 'each that was sent on is a row, and was counted once', 60);
+}, 'each that was sent on is a row, and was counted once', 120);
 
 my $sent = $told;
 

@@ -71,6 +71,7 @@ sends(@edge, 'b', 'alive', 'without a cap');
 is(clicks(@edge, 'b', 3), 'alive=3', 'any number');
 call($t, link_update => slug => 'b', cap => 2, fallback => 'back');
 known(@edge);
-is(clicks(@edge, 'b', 3), 'alive=2 back=1', 'one of the link is for all targets');
+is(clicks(@edge, 'b', 3), 'alive=2 back=1',
+   'one of the link is for all targets');
 
 done_testing();
