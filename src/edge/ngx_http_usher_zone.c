@@ -84,12 +84,12 @@ usher_zone_t                ngx_http_usher_zone;
 
 
 static ngx_http_usher_zone_share_t  ngx_http_usher_zone_usual[] = {
-    { ngx_string("keys="), 830 },
-    { ngx_string("buckets="), 50 },
+    { ngx_string("keys="), 840 },
+    { ngx_string("buckets="), 45 },
     { ngx_string("negatives="), 62 },
     { ngx_string("records="), 38 },
     { ngx_string("clicks="), 10 },
-    { ngx_string("caps="), 10 }
+    { ngx_string("caps="), 5 }
 };
 
 

@@ -19,7 +19,7 @@
 #define USER  4096
 
 
-static const usher_zone_shares_t  shares = { 830, 50, 62, 38, 10, 10 };
+static const usher_zone_shares_t  shares = { 840, 45, 62, 38, 10, 5 };
 
 static uint64_t  recovered, evicted, forgotten;
 
@@ -569,11 +569,11 @@ test_owners(usher_zone_t *z)
     pid_t      pid;
     uint64_t  *lock, before, since;
 
-    set(z, 7);
+    set(z, 5);
 
     /* a process dies with the lock in its hands */
 
-    lock = lock_of(z, 7);
+    lock = lock_of(z, 5);
     before = recovered;
     pid = fork();
 
@@ -585,9 +585,9 @@ test_owners(usher_zone_t *z)
 
     waitpid(pid, NULL, 0);
     ok((*lock & 1) && *lock >> 32 == (uint64_t) pid, "a dead owner's lock");
-    ok(get(z, 7, NULL) == USHER_ZONE_NONE && recovered == before + 1
+    ok(get(z, 5, NULL) == USHER_ZONE_NONE && recovered == before + 1
        && !(*lock & 1), "a reader clears its set");
-    ok(set(z, 7) == USHER_ZONE_OK && get(z, 7, NULL) == USHER_ZONE_FOUND,
+    ok(set(z, 5) == USHER_ZONE_OK && get(z, 5, NULL) == USHER_ZONE_FOUND,
        "which is as good as new");
 
     /* a zombie, that kill(2) takes for alive */
@@ -604,7 +604,7 @@ test_owners(usher_zone_t *z)
         usleep(1000);
     }
 
-    ok(set(z, 7) == USHER_ZONE_OK && recovered == before + 2,
+    ok(set(z, 5) == USHER_ZONE_OK && recovered == before + 2,
        "a writer takes a zombie's lock");
     waitpid(pid, NULL, 0);
 
@@ -612,11 +612,11 @@ test_owners(usher_zone_t *z)
 
     pid = sleeper();
     *lock = (uint64_t) pid << 32 | (uint32_t) (*lock + 1);
-    ok(set(z, 7) == USHER_ZONE_OK && recovered == before + 3,
+    ok(set(z, 5) == USHER_ZONE_OK && recovered == before + 3,
        "a stranger with the owner's pid does not hold the lock");
 
     *lock = (uint64_t) getpid() << 32 | (uint32_t) (*lock + 1);
-    ok(set(z, 7) == USHER_ZONE_OK && recovered == before + 4,
+    ok(set(z, 5) == USHER_ZONE_OK && recovered == before + 4,
        "nor do we, whose pid a dead one had");
 
     /* one of ours that is stopped */
@@ -625,7 +625,7 @@ test_owners(usher_zone_t *z)
        != NULL, "it registers");
     *lock = (uint64_t) pid << 32 | (uint32_t) (*lock + 1);
     since = usher_monotonic();
-    ok(set(z, 7) == USHER_ZONE_LOCKED && get(z, 7, NULL) == USHER_ZONE_NONE
+    ok(set(z, 5) == USHER_ZONE_LOCKED && get(z, 5, NULL) == USHER_ZONE_NONE
        && recovered == before + 4,
        "a live owner keeps it: a change fails, a look-up misses");
     ok(usher_monotonic() - since >= 2 * USHER_SET_WAIT,
@@ -633,7 +633,7 @@ test_owners(usher_zone_t *z)
 
     kill(pid, SIGKILL);
     waitpid(pid, NULL, 0);
-    ok(set(z, 7) == USHER_ZONE_OK && recovered == before + 5,
+    ok(set(z, 5) == USHER_ZONE_OK && recovered == before + 5,
        "until it has died");
 }
 
