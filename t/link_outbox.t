@@ -18,7 +18,8 @@ for my $n (1, 2) {
              side => 'network', network => 'net$n', currency => 'EUR',
              hosts => 'a.example b.example')");
     $t->sql("select api.link_add(host => 'localhost', slug => 'to$n',
-             program => 'shop$n', url => 'https://shop.example/')");
+             program => 'shop$n', untracked => true,
+             url => 'https://shop.example/')");
 }
 
 $t->sql("select api.link_add(host => 'localhost', slug => 'other',

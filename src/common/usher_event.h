@@ -99,8 +99,9 @@ const usher_event_kind_t *usher_event_kinds(void);
 /*
  * Conversion events, version 1, written and synced before the answer.  The
  * same of limits; transaction_id to subscription are what was said, and nothing
- * of it is believed here; cookie has ids of clicks.  The digest is SHA-256, 32 bytes: the same word of the
- * same transaction is one event, and SQL is told that it came again.
+ * of it is believed here; cookie has ids of clicks.  The digest is SHA-256, 32
+ * bytes: the same word of the same transaction is one event, and SQL is told
+ * that it came again.
  */
 #define USHER_CONVERSION_TAG      "v1"
 #define USHER_CONVERSION_COLUMNS                                              \

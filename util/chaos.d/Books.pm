@@ -55,7 +55,7 @@ sub read ($self, $db) {
         events => 'select transaction_id, origin, status, request_id,
                        extract(epoch from event_time) as at
                    from usher.conversion_event',
-        conversions => 'select c.transaction_id, c.state, c.amount,
+        conversions => q{select c.transaction_id, c.state, c.amount,
                             c.sale_amount, c.currency, c.via, c.click_id,
                             c.confirmed::int, l.slug, u.word as reason,
                             p.name as partner, count(h.id) as changes
@@ -66,7 +66,8 @@ sub read ($self, $db) {
                         left join usher.partner p on p.id = c.partner_id
                         left join usher.conversion_change h
                              on h.conversion_id = c.id
-                        group by c.id, l.slug, u.word, p.name',
+                                and h.key !~ '^again:'
+                        group by c.id, l.slug, u.word, p.name},
         revenue => "select c.transaction_id, r.currency, sum(r.amount) as n
                     from usher.revenue r
                     join usher.conversion c on c.id = r.conversion_id
