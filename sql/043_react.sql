@@ -102,7 +102,8 @@ comment on trigger conversion_event_inserted on usher.conversion_event is
 
 
 -- Mostly the same is said again because the answer was lost; then nothing else
--- was said.  A second later, for what was said first may be in this batch.
+-- was said.  But what is stored may be the repeat, and this what it repeats.  A
+-- second later, for what was said first may be in this batch.
 
 create function usher.conversion_again(postback_id bigint,
     transaction_id text, digest bytea, event_time timestamptz)
@@ -111,12 +112,28 @@ language plpgsql security definer
 set search_path = pg_catalog, pg_temp
 as $$
 begin
+    if transaction_id = '' then
+        return false;
+    end if;
+
     if not exists (
            select
            from usher.conversion_key k
            where k.postback_id = conversion_again.postback_id
                  and k.transaction_id = conversion_again.transaction_id
                  and k.digest <> conversion_again.digest)
+       and not exists (
+           select
+           from usher.conversion_key k
+           join usher.conversion_event e
+                on e.received_at = k.received_at
+                   and e.postback_id = k.postback_id
+                   and e.transaction_id = k.transaction_id
+                   and e.digest = k.digest
+           where k.postback_id = conversion_again.postback_id
+                 and k.transaction_id = conversion_again.transaction_id
+                 and k.digest = conversion_again.digest
+                 and e.event_time > conversion_again.event_time)
        and not exists (
            select
            from usher.postback p
@@ -145,7 +162,7 @@ $$;
 comment on function usher.conversion_again(bigint, text, bytea,
     timestamptz) is
     'Puts an item for what is no new event, if anything else was said of its '
-    'transaction: whether it did';
+    'transaction, or it was said before what is stored: whether it did';
 
 
 -- What people are to be told of.

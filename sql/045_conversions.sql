@@ -67,6 +67,7 @@ create table usher.conversion (
     sale_amount       bigint
                       check (sale_amount between 0 and 1000000000000000),
     sale_told         usher.amount_told,
+    agreed            jsonb,
     currency          text references usher.currency,
     state_problem     text check (char_length(state_problem) <= 200),
     state_problem_at  timestamptz,
@@ -159,6 +160,9 @@ comment on column usher.conversion.sale_amount is
     'What was sold, in minor units; null: not known, or told before the '
     'amount and in another currency';
 comment on column usher.conversion.sale_told is 'What was told of it';
+comment on column usher.conversion.agreed is
+    'What the last report told that changed nothing, which is no row of the '
+    'history; null: none';
 comment on column usher.conversion.currency is
     'Currency of both: of that which was told last';
 comment on column usher.conversion.state_problem is
@@ -251,7 +255,8 @@ comment on column usher.conversion_change.at is 'When it was told';
 comment on column usher.conversion_change.effect is
     'new: the conversion was not there; changed; none: known already, or '
     'something newer was';
-comment on column usher.conversion_change.said is 'What was told, as it was';
+comment on column usher.conversion_change.said is
+    'What was told, as it was; means: what was made of it then';
 comment on column usher.conversion_change.was is
     'State, amounts, link and so on before it';
 comment on column usher.conversion_change.became is

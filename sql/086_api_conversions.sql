@@ -194,7 +194,7 @@ begin
     return usher.conversion_shown(c) || jsonb_build_object('history',
         (select jsonb_agg(jsonb_build_object(
                     'at', h.at, 'origin', h.origin, 'effect', h.effect,
-                    'said', h.said - 'customer',
+                    'said', h.said - '{customer,means}'::text[],
                     'became', h.became - 'customer')
                 order by h.id)
          from usher.conversion_change h
@@ -503,7 +503,7 @@ begin
     -- It was told anew: what is older undoes it no more than before.
     update usher.conversion u
     set state_at = n.state_at, amount_told = n.amount_told,
-        sale_told = n.sale_told
+        sale_told = n.sale_told, agreed = usher.said_json(s) - 'customer'
     where u.id = c.id;
 
     return true;
