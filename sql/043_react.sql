@@ -111,11 +111,20 @@ returns boolean
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+    stored_at  timestamptz;
 begin
     if transaction_id = '' then
         return false;
     end if;
 
+    select k.received_at into stored_at
+    from usher.conversion_key k
+    where k.postback_id = conversion_again.postback_id
+          and k.transaction_id = conversion_again.transaction_id
+          and k.digest = conversion_again.digest;
+
+    -- With the time of receipt only one day is looked into.
     if not exists (
            select
            from usher.conversion_key k
@@ -124,15 +133,11 @@ begin
                  and k.digest <> conversion_again.digest)
        and not exists (
            select
-           from usher.conversion_key k
-           join usher.conversion_event e
-                on e.received_at = k.received_at
-                   and e.postback_id = k.postback_id
-                   and e.transaction_id = k.transaction_id
-                   and e.digest = k.digest
-           where k.postback_id = conversion_again.postback_id
-                 and k.transaction_id = conversion_again.transaction_id
-                 and k.digest = conversion_again.digest
+           from usher.conversion_event e
+           where e.received_at = stored_at
+                 and e.postback_id = conversion_again.postback_id
+                 and e.transaction_id = conversion_again.transaction_id
+                 and e.digest = conversion_again.digest
                  and e.event_time > conversion_again.event_time)
        and not exists (
            select
