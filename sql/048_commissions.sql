@@ -18,7 +18,8 @@
 -- Where the order of handling matters:
 --
 --   tiers      A conversion stands behind those of its month that are approved
---              when its first line is booked.  Each place is taken once, so
+--              when its first line is booked, but for those that wait to be
+--              booked themselves.  Each place is taken once, so
 --              what all of them earn together is the same in any order if
 --              tiers go by sales (but for rounding); by count it depends on
 --              which of them was approved first.
@@ -388,6 +389,42 @@ comment on function usher.commission_scope(usher.conversion) is
     'The rule of a conversion: the most specific one of those valid then';
 
 
+create index todo_commission on usher.todo (id)
+    where handler = 'commission';
+
+comment on index usher.todo_commission is 'Which conversions wait';
+
+
+-- Who waits has no place yet: else of two each stood behind the other.
+
+create function usher.commission_placed(c usher.conversion, month date)
+returns setof usher.conversion
+language sql stable
+as $$
+    select e.*
+    from usher.conversion e
+    where e.partner_id = c.partner_id and e.program_id = c.program_id
+          and e.state = 'approved'
+          and e.occurred_at >= month::timestamp at time zone 'UTC'
+          and e.occurred_at < (month + interval '1 month')
+                              at time zone 'UTC'
+          and e.id <> c.id
+          and e.id not in (
+              select w.id
+              from usher.todo t
+              join usher.conversion w
+                   on w.id = (t.reference->>'conversion')::bigint
+              where t.handler = 'commission' and w.partner_id = c.partner_id
+                    and not exists (select from usher.commission_line l
+                                    where l.conversion_id = w.id
+                                          and l.partner_id = c.partner_id))
+$$;
+
+comment on function usher.commission_placed(usher.conversion, date) is
+    'The partner''s other conversions of the month that are approved and have '
+    'a place in it';
+
+
 -- What was sold in other currencies counts as far as rates are known.
 
 create function usher.commission_before(c usher.conversion,
@@ -397,17 +434,12 @@ language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    since    timestamptz := month::timestamp at time zone 'UTC';
-    until    timestamptz := (month + interval '1 month') at time zone 'UTC';
     to_code  text;
     n        numeric;
 begin
     if r.tier_by = 'count' then
         select count(*) into n
-        from usher.conversion e
-        where e.partner_id = c.partner_id and e.program_id = c.program_id
-              and e.state = 'approved' and e.occurred_at >= since
-              and e.occurred_at < until and e.id <> c.id;
+        from usher.commission_placed(c, month) e;
         return n;
     end if;
 
@@ -422,11 +454,8 @@ begin
                  case when e.currency = to_code then month
                       else (e.occurred_at at time zone 'UTC')::date end
                  as day, sum(e.sale_amount) as amount
-          from usher.conversion e
-          where e.partner_id = c.partner_id and e.program_id = c.program_id
-                and e.state = 'approved' and e.occurred_at >= since
-                and e.occurred_at < until and e.id <> c.id
-                and e.currency is not null
+          from usher.commission_placed(c, month) e
+          where e.currency is not null
           group by 1, 2) s;
 
     return coalesce(n, 0);
@@ -525,6 +554,33 @@ comment on function usher.commission_fx(usher.conversion, text) is
 
 -- Booking.
 
+-- The newest is taken back first; where that is not enough, what is left of it
+-- is not paid before the rest of what is taken back.
+
+create function usher.commission_back(l usher.commission_line, back bigint)
+returns timestamptz
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+    with line as (
+        select o.id, o.payable_at, o.amount,
+               sum(o.amount) over (order by o.id desc) as until_here
+        from usher.commission_line o
+        where o.conversion_id = l.conversion_id
+              and o.partner_id = l.partner_id and o.link_id = l.link_id
+    )
+    select min(i.payable_at)
+    from line i
+    where i.amount > 0
+          and i.id >= (select max(x.id) from line x
+                       where x.until_here >= back)
+$$;
+
+comment on function usher.commission_back(usher.commission_line, bigint) is
+    'When what takes so much back is payable: with the first of what it takes '
+    'back';
+
+
 create function usher.commission_add(l usher.commission_line,
     change usher.conversion_change, due bigint, hold integer)
 returns void
@@ -538,11 +594,7 @@ as $$
            l.rule_id, due - b.amount, l.currency,
            case when due > b.amount
                 then change.at + make_interval(days => hold)
-                else (select o.payable_at from usher.commission_line o
-                      where o.conversion_id = l.conversion_id
-                            and o.partner_id = l.partner_id
-                            and o.link_id = l.link_id and o.amount > 0
-                      order by o.id desc limit 1) end,
+                else usher.commission_back(l, b.amount - due) end,
            l.month, l.number, l.behind, l.sale_currency, l.fx
     from (select coalesce(sum(o.amount), 0)::bigint as amount
           from usher.commission_line o

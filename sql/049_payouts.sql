@@ -114,7 +114,7 @@ create table usher.payout_left (
     currency    text not null references usher.currency,
     reason      text not null
                 check (reason in ('disabled', 'terms', 'method', 'rate',
-                                  'negative', 'minimum', 'hold')),
+                                  'absurd', 'negative', 'minimum', 'hold')),
     amount      bigint,
     help        text not null check (char_length(help) <= 200),
     primary key (batch_id, partner_id, currency, reason),
@@ -133,7 +133,7 @@ comment on column usher.payout_left.partner_id is 'Who was not paid';
 comment on column usher.payout_left.currency is 'In which currency';
 comment on column usher.payout_left.reason is
     'disabled: the partner is; terms: it has accepted none; method: it has '
-    'none; rate: one is missing; negative: more was taken back than earned; '
+    'none; rate: one is missing; absurd: no amount is so much; negative: more was taken back than earned; '
     'minimum: it is below its minimum; hold: not payable yet';
 comment on column usher.payout_left.amount is
     'What that would have been in minor units; null: not known';
@@ -323,6 +323,16 @@ comment on type usher.payout_due is
     'not paid, null: it is';
 
 
+create function usher.payout_ok(amount numeric)
+returns boolean
+language sql immutable strict
+return abs(amount) < 1000000000000000000;
+
+comment on function usher.payout_ok(numeric) is
+    'Whether these minor units can be an amount: lines and rates can make any '
+    'sum';
+
+
 create function usher.payout_dues(lines bigint[], day date)
 returns setof usher.payout_due
 language sql stable
@@ -334,25 +344,31 @@ as $$
                     else (usher.fx_find(day, s.currency, s.paid)).rate end
                as rate
         from (select l.partner_id, coalesce(q.currency, l.currency) as paid,
-                     l.currency, sum(l.amount)::bigint as amount,
+                     l.currency, sum(l.amount) as amount,
                      count(*) as lines
-              from usher.commission_line l
+              from unnest(payout_dues.lines) n (id)
+              join usher.commission_line l on l.id = n.id
               join usher.partner q on q.id = l.partner_id
-              where l.id = any (payout_dues.lines)
               group by 1, 2, 3) s
-    ), due as (
+    ), summed as (
         select p.partner_id, p.paid, sum(p.lines)::bigint as lines,
                case when bool_and(p.rate is not null)
-                    then usher.round_half_even(sum(p.amount * p.rate
+                    then sum(p.amount * p.rate
                              * ('1e' || usher.exponent(p.paid)
-                                - usher.exponent(p.currency))::numeric)) end
-               as amount,
+                                - usher.exponent(p.currency))::numeric) end
+               as exact,
+               max(abs(p.amount)) as largest,
                min(p.currency) filter (where p.rate is null) as unknown,
                array_agg(p.currency order by p.currency) as currencies,
                array_agg(p.amount order by p.currency) as amounts,
                array_agg(p.rate order by p.currency) as rates
         from part p
         group by 1, 2
+    ), due as (
+        select s.*, case when usher.payout_ok(s.exact)
+                              and usher.payout_ok(s.largest)
+                         then usher.round_half_even(s.exact) end as amount
+        from summed s
     )
     select d.partner_id, d.paid, d.amount, d.lines, q.payout_method, r.reason,
            case r.reason
@@ -362,17 +378,22 @@ as $$
            when 'rate' then format('there is no rate from %s to %s on %s, nor '
                                    'in the 7 days before: fx import',
                                    d.unknown, d.paid, day)
+           when 'absurd' then 'its sum has more than 18 digits: until= takes '
+                              'less of it'
            when 'negative' then 'more was taken back than earned'
            when 'minimum' then format('its minimum is %s %s',
                                       usher.money_text(q.payout_min, d.paid),
                                       d.paid) end,
-           d.currencies, d.amounts, d.rates
+           d.currencies,
+           case when d.amount is not null then d.amounts::bigint[] end,
+           d.rates
     from due d
     join usher.partner q on q.id = d.partner_id,
     lateral (select case when q.disabled_at is not null then 'disabled'
                          when q.terms is null then 'terms'
                          when q.payout_method = '' then 'method'
-                         when d.amount is null then 'rate'
+                         when d.exact is null then 'rate'
+                         when d.amount is null then 'absurd'
                          when d.amount <= 0 then 'negative'
                          when d.amount < q.payout_min then 'minimum' end
                     as reason) r
@@ -389,7 +410,9 @@ returns setof usher.payout_due
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-    select l.partner_id, l.currency, sum(l.amount)::bigint, count(*), null,
+    select l.partner_id, l.currency,
+           case when usher.payout_ok(sum(l.amount))
+                then sum(l.amount)::bigint end, count(*), null,
            'hold', format('payable from %s on',
                           to_char(min(l.payable_at) at time zone 'UTC',
                                   'YYYY-MM-DD HH24:MI:SS')),
@@ -442,11 +465,10 @@ begin
 
     update usher.commission_line l
     set payout_id = p.id
-    from usher.payout p
+    from unnest(payout_make.lines) n (id), usher.payout p
     join usher.payout_part t on t.payout_id = p.id
-    where p.batch_id = b.id and l.partner_id = p.partner_id
-          and l.currency = t.currency
-          and l.id = any (payout_make.lines);
+    where l.id = n.id and p.batch_id = b.id
+          and l.partner_id = p.partner_id and l.currency = t.currency;
 end
 $$;
 

@@ -235,10 +235,7 @@ begin
 
     -- What is told just now and finds no rule is not seen below, unless it is
     -- waited for; see usher.conversion_shared().
-    if starts < now() then
-        perform pg_advisory_xact_lock(hashtextextended('program/' || p.id,
-                                                       0));
-    end if;
+    perform pg_advisory_xact_lock(hashtextextended('program/' || p.id, 0));
 
     if r.rate is null or r.most = 0 or r.most_month = 0
        or not isfinite(r.starts_at) or not isfinite(ends)
@@ -263,12 +260,14 @@ begin
             r.most_month, r.starts_at, ends)
     returning i.* into r;
 
-    -- What was approved before there was a rule for it.
+    -- What was approved before there was a rule for it; some of that is of a
+    -- moment to come, by the clock of an edge.
     perform usher.todo_put('commission', array(
         select jsonb_build_object('conversion', c.id)
-        from usher.conversion c
-        where starts < now() and c.program_id = p.id and c.state = 'approved'
-              and c.partner_id is not null and c.occurred_at >= starts
+        from usher.partner q
+        join usher.conversion c on c.partner_id = q.id
+        where q.org_id = p.org_id and c.program_id = p.id
+              and c.state = 'approved' and c.occurred_at >= r.starts_at
               and (usher.commission_scope(c)).id = r.id
               and not exists (select from usher.commission_line l
                               where l.conversion_id = c.id)

@@ -175,8 +175,9 @@ begin
           for update) t;
 
     perform from usher.partner q
-    where q.id in (select l.partner_id from usher.commission_line l
-                   where l.id = any (lines))
+    where q.id in (select l.partner_id
+                   from unnest(lines) n (id)
+                   join usher.commission_line l on l.id = n.id)
     order by q.id
     for share;
 
