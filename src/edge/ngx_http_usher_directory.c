@@ -317,8 +317,8 @@ ngx_http_usher_directory_memo(ngx_http_request_t *r, ngx_uint_t kind,
 
 /*
  * A record that was read from the zone a moment ago serves on while its ticket
- * has not moved.  The ticket moves just before the record is dropped, so what
- * was read in between may be old; the time bounds how long it serves.
+ * has not moved.  The ticket moves before the record is dropped and after it,
+ * so that what was read in between, and may be old, does not serve on.
  */
 
 static ngx_uint_t

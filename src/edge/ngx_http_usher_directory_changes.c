@@ -19,9 +19,9 @@
  * which a part was refused ends there, and the next one waits: 10 ms, doubling
  * to 1 s.
  *
- * A change is applied by adding 1 to the record's ticket and then dropping
- * its cell; the place moves after that, so that a reader which dies leaves
- * nothing out.
+ * A change is applied by adding 1 to the record's ticket, dropping its cell,
+ * and adding 1 again; the place moves after that, so that a reader which dies
+ * leaves nothing out.
  *
  * The place belongs to a lineage.  Where usher:d:ready names another one, the
  * reader goes to the end of the stream and raises the generation, and where
@@ -553,17 +553,23 @@ ngx_http_usher_changes_ids(ngx_http_usher_directory_t *d, ngx_uint_t kind,
 }
 
 
-/* First the ticket, then the cell: see fetches. */
+/*
+ * First the ticket, then the cell: see fetches.  Then the ticket again: who
+ * read a record in between, and remembers it, is told as well.
+ */
 
 static void
 ngx_http_usher_changes_drop(ngx_http_usher_directory_t *d, ngx_uint_t kind,
     ngx_str_t *id, ngx_uint_t hard)
 {
-    u_char      digest[USHER_KEY_DIGEST];
-    ngx_int_t   n, rc;
-    ngx_uint_t  i;
+    u_char         digest[USHER_KEY_DIGEST];
+    ngx_int_t      n, rc;
+    ngx_uint_t     i;
+    ngx_atomic_t  *ticket;
 
-    ngx_http_usher_ticket_move(ngx_http_usher_ticket(d->shared, kind, id));
+    ticket = ngx_http_usher_ticket(d->shared, kind, id);
+
+    ngx_http_usher_ticket_move(ticket);
 
     if (kind == NGX_HTTP_USHER_KIND_KEY) {
 
@@ -585,6 +591,8 @@ ngx_http_usher_changes_drop(ngx_http_usher_directory_t *d, ngx_uint_t kind,
 
     } else {
         rc = ngx_http_usher_zone_record_drop(kind, id, hard);
+
+        ngx_http_usher_ticket_move(ticket);
     }
 
     if (rc == NGX_ERROR) {
