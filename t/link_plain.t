@@ -41,6 +41,7 @@ link_add(slug => 'over', url => 'https://shop.example/old',
 link_add(slug => 'moved', url => 'https://shop.example/', status => 308,
     referrer_policy => 'no-referrer');
 link_add(slug => 'named', program => 'shop', campaign => 'spring',
+    untracked => 'true',
     url => 'https://shop.example/{campaign}/{program}/{network}/{product}');
 link_add(slug => 'amazon', url => 'https://shop.example/', plain => 'true');
 
