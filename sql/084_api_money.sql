@@ -469,9 +469,9 @@ declare
 begin
     execute format($sql$
         select jsonb_build_object(
-                   'amount', usher.money_text(usher.round_half_even(coalesce(
+                   'amount', usher.money_text(usher.ratio(coalesce(
                        sum(usher.money_worth(s.amount, s.day, s.currency,
-                                             $4)), 0)), $4),
+                                             $4)), 0), 1, 0), $4),
                    'currency', $4, 'rows', coalesce(sum(s.rows), 0))
         from (select b.day, b.currency, sum(b.amount) as amount,
                      count(*) as rows

@@ -190,9 +190,9 @@ language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
     select jsonb_build_object(
-        'cost', usher.money_text(usher.round_half_even(cost), currency),
-        'revenue', usher.money_text(usher.round_half_even(revenue), currency),
-        'profit', usher.money_text(usher.round_half_even(revenue - cost),
+        'cost', usher.money_text(usher.ratio(cost, 1, 0), currency),
+        'revenue', usher.money_text(usher.ratio(revenue, 1, 0), currency),
+        'profit', usher.money_text(usher.ratio(revenue - cost, 1, 0),
                                    currency),
         'roi', usher.ratio(revenue - cost, cost, 4)::text,
         'clicks', clicks,
