@@ -102,7 +102,7 @@ my %world = (
 
 sub event ($sale, $id, $status, $at, %with) {
     return { transaction_id => $sale, request_id => $id, status => $status,
-        at => $at, origin => 'postback', %with };
+        at => $at, since => $at, origin => 'postback', %with };
 }
 
 
@@ -200,11 +200,25 @@ spoilt(sub ($b, $r, $s) { push @{ $r->{conversions} }, conversion('s4') },
 # the later of two words is the one that was said later
 
 spoilt(sub ($b, $r, $s) {
-    @{ $r->{events}[0] }{qw(request_id at)} = ('v9', 40.5);
-    push @{ $s->[0]{words}[0]{tries} }, try('v9', 40);
+    @{ $r->{events}[0] }{qw(request_id at since)} = ('v9', 40.5, 40.5);
+    $s->[0]{words}[0]{tries} = [ try('v2', 12, 0), try('v9', 40) ];
     @{ $r->{conversions}[0] }{qw(state amount)} = ('pending', 500);
     $r->{revenue} = [];
     $r->{balances} = [] }, '', 'the last word holds');
+
+# whichever of its copies is the row, a word counts from the first that was
+# answered
+
+spoilt(sub ($b, $r, $s) {
+    @{ $r->{events}[0] }{qw(request_id at)} = ('v9', 40.5);
+    push @{ $s->[0]{words}[0]{tries} }, try('v9', 40) }, '',
+       'a copy that was stored first');
+spoilt(sub ($b, $r, $s) {
+    @{ $r->{events}[0] }{qw(request_id at since)} = ('v9', 40.5, 40.5);
+    push @{ $s->[0]{words}[0]{tries} }, try('v9', 40) },
+       'conversions events revenue', 'that counts from later');
+spoilt(sub ($b, $r, $s) { $r->{events}[0]{since} = 5 }, 'events',
+       'that counts from before');
 
 spoilt(sub ($b, $r, $s) { $r->{revenue}[0]{n} = 1400 }, 'revenue',
        'booked twice');

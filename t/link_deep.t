@@ -54,7 +54,7 @@ own('own', query => 'true', utm => 'utm_source=us');
 own('mark', query => 'true', url => 'https://www.shop.example/?');
 own('and', query => 'true', url => 'https://www.shop.example/?a&#top');
 own('full', url => 'https://awin.example/?ued=old&s={sub1}&UED=x',
-    program => 'awin');
+    program => 'awin', untracked => 'true');
 own('closed', program => 'closed');
 own('self', host => 'go.wild.example');
 own('ended', expires => '2026-01-01', overflow => 'https://acme.example/over');

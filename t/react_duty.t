@@ -42,7 +42,7 @@ is($t->sql('select count(*) from usher.todo'), 0, 'nothing is left to do');
 $t->sql("insert into usher.conversion_key values (now(), 9, 'd', '\\x0d')");
 $t->sql('set session_replication_role = replica');
 $t->sql("insert into usher.conversion_event select now(), now(), 9, 1, 'pixel',
-         1, '', 'd', '', '', '', '', '', '', '', '', '\\x0d', '', '', null, '', 0");
+         1, '', 'd', '', '', '', '', '', '', '', '', '', '', '\\x0d', '', '', null, '', 0");
 $t->sql('reset session_replication_role');
 $t->sql("insert into usher.todo (handler, reference)
          select 'conversion', jsonb_build_object('received_at', received_at,

@@ -52,9 +52,17 @@ sub read ($self, $db) {
                  from usher.click_hour group by 1",
         net => 'select coalesce(sum(net), 0) as n from usher.click_sum',
         counted => 'select reason from usher.click_reason where counted',
-        events => 'select transaction_id, origin, status, request_id,
-                       extract(epoch from event_time) as at
-                   from usher.conversion_event',
+        events => q{select e.transaction_id, e.origin, e.status, e.request_id,
+                        extract(epoch from e.event_time) as at,
+                        extract(epoch from least(e.event_time, h.at)) as since
+                    from usher.conversion_event e
+                    left join (select split_part(key, ':', 2) as postback,
+                                   split_part(key, ':', 3) as digest,
+                                   min((said #>> '{means,at}')::timestamptz) as at
+                               from usher.conversion_change
+                               where key ~ '^earlier:' group by 1, 2) h
+                         on h.postback = e.postback_id::text
+                            and h.digest = encode(e.digest, 'hex')},
         conversions => q{select c.transaction_id, c.state, c.amount,
                             c.sale_amount, c.currency, c.via, c.click_id,
                             c.confirmed::int, l.slug, u.word as reason,
@@ -66,7 +74,7 @@ sub read ($self, $db) {
                         left join usher.partner p on p.id = c.partner_id
                         left join usher.conversion_change h
                              on h.conversion_id = c.id
-                                and h.key !~ '^again:'
+                                and h.key !~ '^(again|earlier):'
                         group by c.id, l.slug, u.word, p.name},
         revenue => "select c.transaction_id, r.currency, sum(r.amount) as n
                     from usher.revenue r
@@ -268,11 +276,21 @@ sub events ($self) {
             next;
         }
 
-        push @{ $word->{rows} }, $row->{at};
+        push @{ $word->{rows} }, $row->{since};
         $self->fail('events', "$row->{request_id}: at $row->{at}, sent "
             . "$try->{sent}, answered $try->{ended}")
             if $row->{at} < $try->{sent} - $SLACK
                 || $row->{at} > $try->{ended} + $SLACK;
+        $self->fail('events', "$row->{request_id}: counts from "
+            . "$row->{since}, and was said before")
+            if grep { $_->{status} == 200
+                      && $_->{ended} + $SLACK < $row->{since} }
+               @{ $word->{tries} };
+        $self->fail('events', "$row->{request_id}: counts from "
+            . "$row->{since}, and nobody said so then")
+            if !grep { $row->{since} >= $_->{sent} - $SLACK
+                       && $row->{since} <= $_->{ended} + $SLACK }
+               @{ $word->{tries} };
         $self->{counts}{late_won}++ if grep { $_->{status} == 200
             && $_->{ended} < $try->{sent} } @{ $word->{tries} };
     }
