@@ -95,8 +95,10 @@ sub batch {
     }
 }
 
-for my $n (1 .. 600) {
-    message($n);
+# Until batches were closed: some seeds cancel most of them.
+
+for (my $n = 1; $n <= 600 || (keys %closed < 3 && $n < 6000); $n++) {
+    message($n < 600 ? $n : 600);
     react($t) if rand() < 0.3;
     batch() if rand() < 0.1;
 }
