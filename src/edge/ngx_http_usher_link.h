@@ -172,6 +172,17 @@ typedef struct {
 } ngx_http_usher_click_t;
 
 
+/* ---- ngx_http_usher_link_find.c */
+
+/*
+ * Sets host and slug, and link and org_id if there is one, else what its host
+ * leads to.  NGX_OK: what there is to know is known, also that there is none;
+ * NGX_AGAIN: the request waits; NGX_BUSY, NGX_ERROR: it cannot be known now.
+ */
+ngx_int_t ngx_http_usher_link_find(ngx_http_request_t *r,
+    ngx_http_usher_link_conf_t *llcf, ngx_http_usher_click_t *click);
+
+
 /* ---- ngx_http_usher_link_id.c */
 
 /*
