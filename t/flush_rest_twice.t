@@ -8,7 +8,6 @@ use Usher::Test;
 use Usher::Slot;
 
 my $t = Usher::Test->new;
-my $lock;
 
 $t->postgres;
 $t->redis;
@@ -36,13 +35,13 @@ sub set_back {
     $t->start('usherd');
 }
 
-# Nothing can be stored until PostgreSQL is stopped.
+# Nothing can be stored until PostgreSQL is set back.
 
-sub locked {
-    $lock = DBI->connect('dbi:Pg:' . $t->dsn =~ tr/ /;/r, '', '',
-                         { RaiseError => 1, PrintError => 0 });
-    $lock->begin_work;
-    $lock->do('select 1 from usher.journal for update');
+sub disk_full {
+    $t->sql(q{create function disk_full() returns trigger language plpgsql
+              as $$ begin raise disk_full; end $$});
+    $t->sql('create trigger disk_full before update on usher.journal for each row '
+            . 'execute function disk_full()');
 }
 
 # Two slots, of which the first part is in the backup, the second was stored
@@ -62,7 +61,8 @@ copy("$t->{dir}/pgdata", "$t->{dir}/backup");
 $t->start('postgres');
 $t->start('usherd');
 part();
-$t->wait_for(sub { !grep { !$_->stored } @slots }, 'stored after the backup');
+$t->wait_for(sub { !grep { !$_->stored || $_->redis->xlen($_->key) } @slots },
+             'stored after the backup, and trimmed');
 $middle{$_} = $_->end for @slots;
 $t->stop('usherd');
 part();
@@ -77,7 +77,7 @@ $t->wait_for(sub { 2 == grep { free($_) && rests($_) == 1 } @slots },
 $_->takeup($begin{$_}, to => $middle{$_}) for @slots;
 $t->wait_for(sub { 2 == grep { $_->stored($middle{$_}) } @slots },
              'the edge sends again');
-locked();
+disk_full();
 $t->wait_for(sub { 2 == grep { $_->redis->xlen($_->key) == 2 } @slots },
              'copied back', 20);
 $more->{shipped} = $more->end;
