@@ -44,6 +44,8 @@ accepted('usher_zone 1m;', 'the smallest');
 accepted('usher_zone 2m keys=50% buckets=20% negatives=10% records=18% '
          . 'clicks=1% caps=1%;',
          'all shares');
+accepted('usher_zone 8m records=85%;', 'one share, which leaves little');
+accepted('usher_zone 8m records=95%;', '... and the most of it');
 accepted('usher_zone 2m keys=90;', 'a share without a percent sign');
 
 refused('usher_redis;', qr/invalid number of arguments/, 'no address');

@@ -266,18 +266,22 @@ ngx_http_usher_zone_share(ngx_conf_t *cf, ngx_str_t *arg, uint32_t *share)
 }
 
 
-/* Shares that are not given divide what is left as they do by default. */
+/*
+ * Shares that are not given divide what is left as they do by default, but
+ * none is without any.
+ */
 
 static char *
 ngx_http_usher_zone_shares(ngx_conf_t *cf, ngx_http_usher_zone_conf_t *zcf,
     uint32_t *share)
 {
     uint32_t    given, usual, open;
-    ngx_uint_t  i;
+    ngx_uint_t  i, largest;
 
     given = 0;
     usual = 0;
     open = 0;
+    largest = 0;
 
     for (i = 0; i < NGX_HTTP_USHER_ZONE_PARTS; i++) {
         given += share[i];
@@ -285,6 +289,12 @@ ngx_http_usher_zone_shares(ngx_conf_t *cf, ngx_http_usher_zone_conf_t *zcf,
         if (share[i] == 0) {
             usual += ngx_http_usher_zone_usual[i].usual;
             open++;
+
+            if (share[largest] || ngx_http_usher_zone_usual[i].usual
+                                  > ngx_http_usher_zone_usual[largest].usual)
+            {
+                largest = i;
+            }
         }
     }
 
@@ -299,6 +309,13 @@ ngx_http_usher_zone_shares(ngx_conf_t *cf, ngx_http_usher_zone_conf_t *zcf,
         if (share[i] == 0) {
             share[i] = (1000 - given) * ngx_http_usher_zone_usual[i].usual
                        / usual;
+        }
+    }
+
+    for (i = 0; i < NGX_HTTP_USHER_ZONE_PARTS; i++) {
+        if (share[i] == 0) {
+            share[i] = 1;
+            share[largest]--;
         }
     }
 
