@@ -59,7 +59,7 @@ as $$
                               e.key = any (array['click_id', 'transaction_id',
                                   'amount', 'sale_amount', 'currency',
                                   'status', 'status_time', 'event_id',
-                                  'subscription'])
+                                  'subscription', 'parent_id'])
                               and e.value ~ '^[A-Za-z0-9_.-]{1,64}$', false))
                           from jsonb_each_text(map) e) end
 $$;
@@ -160,7 +160,8 @@ comment on column usher.network_preset.parameters is
     'Which parameter of a postback, or of a report, holds what: click_id, '
     'transaction_id, amount (earned), sale_amount, currency, status, '
     'status_time (when that became so, not when the sale was), event_id (of '
-    'the message), subscription (that it is a payment of); of a list the first';
+    'the message), subscription (that it is a payment of), parent_id (the '
+    'transaction that a refund of its own takes back); of a list the first';
 comment on column usher.network_preset.macro is
     'How it writes a macro, the name being %; null: its postbacks have a form '
     'of their own, or there are none';
@@ -299,7 +300,7 @@ values
      '{"click_id": "cid", "transaction_id": "transaction_id",
        "amount": "amount_affiliate", "sale_amount": "amount_brutto",
        "currency": "currency", "status": "transaction_type",
-       "subscription": "order_id"}',
+       "subscription": "order_id", "parent_id": "parent_transaction_id"}',
      '{%}', null,
      '{"payment": "approved", "refund": "reversed",
        "chargeback": "reversed", "on_payment": "approved",

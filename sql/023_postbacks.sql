@@ -22,7 +22,8 @@ as $$
                    e.key = any (array['click_id', 'transaction_id', 'status',
                                       'amount', 'sale_amount', 'currency',
                                       'customer', 'coupon', 'status_time',
-                                      'event_id', 'subscription'])
+                                      'event_id', 'subscription',
+                                      'parent_id'])
                    and coalesce(e.value ~ '^[A-Za-z0-9_.-]{1,64}$', true))
                from jsonb_each_text(map) e), true)
 $$;

@@ -76,7 +76,8 @@ as $$
                      from jsonb_each_text(p.parameters) e
                      join unnest(array['click_id', 'transaction_id',
                                        'amount', 'sale_amount', 'currency',
-                                       'status', 'status_time', 'event_id'])
+                                       'status', 'status_time', 'event_id',
+                                       'parent_id'])
                           with ordinality f (name, n) on f.name = e.key),
         'parameters', p.parameters, 'currency', p.currency,
         'statuses', p.statuses, 'auth', array_to_string(p.auth, ' '),

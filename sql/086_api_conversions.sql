@@ -328,7 +328,22 @@ declare
     cell    jsonb;
     l       usher.conversion_said;
 begin
-    for r in select f.line, f.cells from usher.csv_rows(csv, '{}', null) f
+    -- What is taken back by a line of its own is said by that one.
+    for r in
+        with f as materialized (
+            select c.line, c.cells,
+                   coalesce(c.cells->>'transaction_id', c.cells->>lower(
+                       (s.parameters->>'transaction_id') collate "C"))
+                   as transaction,
+                   nullif(coalesce(c.cells->>'parent_id', c.cells->>lower(
+                       (s.parameters->>'parent_id') collate "C")), '')
+                   as parent
+            from usher.csv_rows(csv, '{}', null) c)
+        select f.line, f.cells, f.parent
+        from f
+        where f.parent is not null
+              or not exists (select from f p where p.parent = f.transaction)
+        order by f.line
     loop
         -- Our names, and under them what the preset calls so.
         cell := '{}';
@@ -345,6 +360,10 @@ begin
                 cell := cell || jsonb_build_object(n, r.cells->>n);
             end if;
         end loop;
+
+        if r.parent is not null then
+            cell := cell || jsonb_build_object('transaction_id', r.parent);
+        end if;
 
         l := usher.conversion_line(r.line, cell, s, moment);
         return next l;
@@ -621,7 +640,8 @@ are transactions that were known so already, missing those that were not here
 and are now, changed those of which something else was known; of these two the
 first 100 are named.  Columns are named as the network''s preset names them, or
 transaction_id, status, amount, sale_amount, currency, click_id, customer,
-coupon, subscription, time; others do not count.  If a line is bad nothing is imported.
+coupon, subscription, time, parent_id (the transaction that this one takes
+back); others do not count.  If a line is bad nothing is imported.
 org: name of the org
 csv: the file: csv=@report.csv
 network: the network that reports

@@ -43,14 +43,14 @@ set search_path = pg_catalog, pg_temp
 as $$
     select usher.pairs('parameters', list,
         '^(click_id|transaction_id|status|amount|sale_amount|currency'
-        '|customer|coupon|status_time|event_id|subscription)'
+        '|customer|coupon|status_time|event_id|subscription|parent_id)'
         '=([A-Za-z0-9_.-]{1,64})?$',
         'Write "click_id=aff_sub transaction_id=tid": what is held by which '
         'parameter. There are click_id, transaction_id, status, amount, '
         'sale_amount, currency, customer, coupon, status_time (when the state '
-        'became so), event_id (of the message) and subscription (that it is a '
-        'payment of); nothing behind the = says '
-        'that none holds it.')
+        'became so), event_id (of the message), subscription (that it is a '
+        'payment of) and parent_id (the transaction that a refund of its own '
+        'takes back); nothing behind the = says that none holds it.')
 $$;
 
 comment on function usher.postback_parameters(text) is
@@ -170,7 +170,7 @@ as $$
           join unnest(array['click_id', 'transaction_id', 'amount',
                             'sale_amount', 'currency', 'status',
                             'customer', 'coupon', 'status_time', 'event_id',
-                            'subscription'])
+                            'subscription', 'parent_id'])
                with ordinality f (name, n) on f.name = e.key
           where s.id = p.id and p.form = 'query') m
 $$;

@@ -120,6 +120,11 @@ my $pass = "gehe\xc3\xafm";
 is(ipn(signed($pass, %paid)), '200 OK', 'an IPN');
 is_deeply(event($t, 'click_status, click_id, status, amount, sale_amount, currency',
                 '70001'), [ 0, $id, 'payment', '10.50', '21.00', 'EUR' ], 'a row');
+is(ipn(signed($pass, %paid, event => 'on_refund', transaction_type => 'refund',
+              transaction_id => '70002', parent_transaction_id => '70001')), '200 OK',
+   'a refund, which is a transaction');
+is(join(', ', sort map { join ' ', @$_ } events($t, 'status, event_id', '70001', 2)),
+   'payment , refund 70002', '... is said of what it takes back');
 is(ipn(signed('geheim', %paid)), '403 signature', 'by another passphrase');
 is(ipn(signed($pass, %paid) . '&amount=1'), '403 signature', 'one more');
 is(ipn(signed($pass, %paid) =~ s/10\.50/90.50/r), '403 signature', 'another amount');
@@ -131,8 +136,8 @@ is(ipn(signed($pass, event => 'connection_test', api_mode => 'test')), '200 OK',
 is(ipn(signed('geheim', event => 'connection_test')), '403 signature',
    '... which has to be signed');
 is(said($t->get("$ds&" . signed($pass, %paid))), '403 unsigned', 'not by GET');
-is($t->sql('select count(*) from usher.conversion_event'), 3,
-   'three rows of all that');
+is($t->sql('select count(*) from usher.conversion_event'), 4,
+   'four rows of all that');
 
 my $log = $t->slurp($t->dir . '/edge1/said.log') . $t->error_log;
 

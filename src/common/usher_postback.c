@@ -44,7 +44,8 @@ const char *const  usher_postback_names[USHER_POSTBACK_FIELDS] = {
     "coupon",
     "status_time",
     "event_id",
-    "subscription"
+    "subscription",
+    "parent_id"
 };
 
 
@@ -201,6 +202,26 @@ usher_postback_json_one(usher_postback_t *postback,
 }
 
 
+void
+usher_postback_parent(usher_postback_t *postback)
+{
+    usher_postback_text_t  *values;
+
+    values = postback->values;
+
+    if (values[USHER_POSTBACK_PARENT_ID].len == 0) {
+        return;
+    }
+
+    if (values[USHER_POSTBACK_EVENT_ID].len == 0) {
+        values[USHER_POSTBACK_EVENT_ID]
+            = values[USHER_POSTBACK_TRANSACTION_ID];
+    }
+
+    values[USHER_POSTBACK_TRANSACTION_ID] = values[USHER_POSTBACK_PARENT_ID];
+}
+
+
 int
 usher_postback_find(const unsigned char *text, size_t len,
     const usher_postback_text_t *name, usher_postback_text_t *value,
@@ -352,10 +373,10 @@ usher_postback_digest(const usher_postback_t *postback, const char *origin,
 
     rc = EVP_DigestInit_ex(ctx, EVP_sha256(), NULL);
 
-    for (i = 1; i <= USHER_POSTBACK_FIELDS + 1 && rc == 1; i++) {
+    for (i = 1; i <= USHER_POSTBACK_SAID + 1 && rc == 1; i++) {
 
-        if (i <= USHER_POSTBACK_FIELDS) {
-            text = postback->values[i % USHER_POSTBACK_FIELDS];
+        if (i <= USHER_POSTBACK_SAID) {
+            text = postback->values[i % USHER_POSTBACK_SAID];
 
         } else {
             text.data = (const unsigned char *) origin;

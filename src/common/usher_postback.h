@@ -52,6 +52,8 @@ typedef enum {
     USHER_POSTBACK_STATUS_TIME,      /* when the state became so */
     USHER_POSTBACK_EVENT_ID,         /* of the message, not the sale */
     USHER_POSTBACK_SUBSCRIPTION,     /* that the sale is a payment of */
+    USHER_POSTBACK_SAID,             /* an event has those before it */
+    USHER_POSTBACK_PARENT_ID = USHER_POSTBACK_SAID,  /* see _parent() */
     USHER_POSTBACK_FIELDS
 } usher_postback_field_e;
 
@@ -108,6 +110,12 @@ usher_postback_status_e usher_postback_form(usher_postback_t *postback,
 usher_postback_status_e usher_postback_json(usher_postback_t *postback,
     const usher_postback_map_t *map, const unsigned char *text, size_t len,
     unsigned char **room);
+
+/*
+ * A refund that is a transaction of its own names the one that it takes back:
+ * it is said of that one, and its own id is that of the message.
+ */
+void usher_postback_parent(usher_postback_t *postback);
 
 /*
  * The value of one parameter of a query or form, as it came: 1; 0: not there;

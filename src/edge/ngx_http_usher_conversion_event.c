@@ -142,7 +142,7 @@ ngx_http_usher_conversion_fields(u_char *p,
     ngx_uint_t              i;
     usher_postback_text_t  *text;
 
-    static const size_t  limits[USHER_POSTBACK_FIELDS] = {
+    static const size_t  limits[USHER_POSTBACK_SAID] = {
         USHER_CONVERSION_CLICK_ID_MAX,
         USHER_CONVERSION_TRANSACTION_MAX,
         USHER_CONVERSION_STATUS_MAX,
@@ -156,7 +156,7 @@ ngx_http_usher_conversion_fields(u_char *p,
         USHER_CONVERSION_SUBSCRIPTION_MAX
     };
 
-    for (i = 0; i < USHER_POSTBACK_FIELDS; i++) {
+    for (i = 0; i < USHER_POSTBACK_SAID; i++) {
         text = &conversion->fields.values[i];
 
         if (text->len) {

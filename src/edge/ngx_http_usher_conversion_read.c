@@ -428,6 +428,8 @@ ngx_http_usher_conversion_transaction(ngx_http_usher_conversion_t *conversion)
     unsigned                flags;
     usher_postback_text_t  *id;
 
+    usher_postback_parent(&conversion->fields);
+
     id = &conversion->fields.values[USHER_POSTBACK_TRANSACTION_ID];
 
     if (id->len == 0) {

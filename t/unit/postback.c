@@ -20,6 +20,7 @@ static void check_encodings(void);
 static void check_sha_sign(void);
 static void check_ins(void);
 static void check_digest(void);
+static void check_parent(void);
 static usher_postback_status_e form(const char *text);
 static usher_postback_status_e json(const char *text);
 static int is(usher_postback_field_e field, const char *value);
@@ -56,6 +57,7 @@ main(void)
     check_sha_sign();
     check_ins();
     check_digest();
+    check_parent();
 
     return tap_done();
 }
@@ -373,7 +375,7 @@ check_digest(void)
     ok(usher_postback_digest(&one, "pixel", other) == 0
        && memcmp(digest, other, sizeof(digest)) != 0, "of another origin");
 
-    for (i = 0; i < USHER_POSTBACK_FIELDS; i++) {
+    for (i = 0; i < USHER_POSTBACK_SAID; i++) {
         two = one;
         two.values[i].data = bytes("x");
         two.values[i].len = 1;
@@ -461,4 +463,33 @@ ins(const char *text, const char *secret)
 
     return usher_postback_ins(bytes(text), strlen(text), bytes(secret),
                               strlen(secret), out, &out_len);
+}
+
+
+static void
+check_parent(void)
+{
+    usher_postback_t  said = { {
+        [USHER_POSTBACK_TRANSACTION_ID] = text_of("t2"),
+        [USHER_POSTBACK_STATUS] = text_of("refund")
+    }, 0 };
+
+    usher_postback_text_t  *values = said.values;
+
+    usher_postback_parent(&said);
+    ok(values[USHER_POSTBACK_TRANSACTION_ID].len == 2
+       && values[USHER_POSTBACK_EVENT_ID].len == 0, "no other transaction");
+
+    values[USHER_POSTBACK_PARENT_ID] = (usher_postback_text_t) text_of("t-1");
+    usher_postback_parent(&said);
+    ok(values[USHER_POSTBACK_TRANSACTION_ID].len == 3
+       && memcmp(values[USHER_POSTBACK_TRANSACTION_ID].data, "t-1", 3) == 0,
+       "said of the one it takes back");
+    ok(values[USHER_POSTBACK_EVENT_ID].len == 2
+       && memcmp(values[USHER_POSTBACK_EVENT_ID].data, "t2", 2) == 0,
+       "its own id is the message's");
+
+    values[USHER_POSTBACK_EVENT_ID] = (usher_postback_text_t) text_of("e10");
+    usher_postback_parent(&said);
+    ok(values[USHER_POSTBACK_EVENT_ID].len == 3, "unless it has one");
 }
