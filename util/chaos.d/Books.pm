@@ -13,7 +13,9 @@ package Books;
 #     and nothing else is; its time is that of one of its tries;
 #   - a conversion is what the last of its words say, attributed to the click
 #     that they bring; what a pixel says counts until anybody else tells;
-#   - what a network approved is booked, in revenue and in the ledger.
+#   - what a network approved is booked, in revenue and in the ledger;
+#   - of what a shop of our own sold the partner earns an eighth, in EUR, and
+#     is paid it once, whatever was paid and taken back in between.
 
 use v5.36;
 
@@ -24,6 +26,10 @@ my $SLACK = 0.5;
 
 # A request waits 50 ms for what is not known, less a turn (s).
 my $WAIT = 0.045;
+
+# Of the sale's currency in EUR, and how many minor units a unit has.
+our %RATE = (EUR => '1', USD => '0.9', JPY => '0.0062');
+my %DIGITS = (EUR => 2, USD => 2, JPY => 0);
 
 my $BOT = 11;
 my $DUPLICATE = 21;
@@ -81,6 +87,22 @@ sub read ($self, $db) {
                     join usher.conversion c on c.id = r.conversion_id
                     where c.side = 'network'
                     group by 1, 2 having sum(r.amount) <> 0",
+        commissions => q{select c.transaction_id, sum(m.amount) as n,
+                             coalesce(sum(m.amount) filter (
+                                 where b.state = 'closed'), 0) as paid
+                         from usher.commission_line m
+                         join usher.conversion c on c.id = m.conversion_id
+                         left join usher.payout p on p.id = m.payout_id
+                         left join usher.payout_batch b on b.id = p.batch_id
+                         where m.currency = 'EUR'
+                         group by 1},
+        payouts => q{select p.currency, sum(p.amount) as n, count(*) as count
+                     from usher.payout p
+                     join usher.payout_batch b on b.id = p.batch_id
+                     where b.state = 'closed' group by 1},
+        owed => q{select currency, balance as n from usher.account_balance
+                  where (kind, name) = ('liability', 'partner:ann')
+                        and balance <> 0},
         balances => "select kind, currency, balance as n
                      from usher.account_balance
                      where (kind, name) in (('asset', 'network:net'),
@@ -110,6 +132,7 @@ sub judge ($self) {
     $self->events;
     $self->conversions;
     $self->money;
+    $self->commissions;
     $self->fail('notifications', $_->{what})
         for @{ $self->{rows}{given_up} };
     $self->fail('answers', $_) for @{ $self->{shop}{odd} };
@@ -398,6 +421,10 @@ sub conversions ($self) {
 
 
 sub earn ($self, $sale, $truth) {
+    $self->{commission}{ $sale->{id} } = commission($truth)
+        if $truth->{partner} && $truth->{state} eq 'approved'
+            && $truth->{sale_amount};
+
     return if $sale->{source} ne 'net' || $truth->{state} ne 'approved'
         || !$truth->{amount};
 
@@ -431,6 +458,59 @@ sub money ($self) {
             if $owed != $total{$currency} || $earned != -$total{$currency};
         $self->{counts}{"earned_$currency"} = $total{$currency};
     }
+}
+
+
+# An eighth of a sale, in cents, half to even: in whole numbers.
+
+sub commission ($truth) {
+    my ($units, $parts) = split /\./, $RATE{ $truth->{currency} };
+    my $digits = length($parts // '') + $DIGITS{ $truth->{currency} };
+    my $n = $truth->{sale_amount} * ($units . ($parts // ''));
+
+    # n / 10^digits EUR, of which an eighth is n * 100 / (8 * 10^digits) cents
+
+    my $over = $n * 100;
+    my $under = 8 * 10 ** $digits;
+    my $cents = int($over / $under);
+    my $twice = 2 * ($over - $cents * $under);
+
+    return $cents + ($twice > $under || $twice == $under && $cents % 2);
+}
+
+
+sub commissions ($self) {
+    my %line = map { $_->{transaction_id} => $_ }
+               @{ $self->{rows}{commissions} };
+    my %due = %{ $self->{commission} // {} };
+    my ($paid) = map { $_->{n} } grep { $_->{currency} eq 'EUR' }
+                 @{ $self->{rows}{payouts} };
+    my ($total, $settled) = (0, 0);
+
+    for my $id (sort keys %{ { %line, %due } }) {
+        my ($is, $should) = map { $_ // 0 } $line{$id}{n}, $due{$id};
+
+        $total += $should;
+        $settled += $line{$id}{paid} // 0;
+        $self->fail('commissions', "$id: $is for $should") if $is != $should;
+    }
+
+    $paid //= 0;
+    $self->{counts}{commission} = $total;
+    $self->{counts}{payouts} += $_->{count} for @{ $self->{rows}{payouts} };
+    $self->fail('payouts', "$paid paid, of $settled in their lines")
+        if $paid != $settled;
+
+    # what is left is below zero, and waits for what is earned next
+
+    my $left = $total - $paid;
+
+    $self->fail('payouts', "$paid paid, $total earned") if $left > 0;
+    $self->fail('ledger', "$_->{currency}: $_->{n} owed to ann, for " . -$left)
+        for grep { $_->{currency} ne 'EUR' || $_->{n} != -$left }
+            @{ $self->{rows}{owed} };
+    $self->fail('ledger', "nothing owed to ann, for $left")
+        if $left && !@{ $self->{rows}{owed} };
 }
 
 
