@@ -350,7 +350,8 @@ begin
                            and c.now->>'preset' <> c.was->>'preset'
                        when 'network_preset' then
                            c.now->>'name' = s.preset
-                           and c.now->'parameters' <> c.was->'parameters'
+                           and (c.now->'parameters', c.now->'statuses')
+                               <> (c.was->'parameters', c.was->'statuses')
                        else
                            (c.now->>'id')::bigint = p.secret_id
                            and (c.now->>'name', c.now->>'ciphertext')
@@ -413,6 +414,10 @@ as $$
                               then translate(encode(x.ciphertext, 'base64'),
                                              E'\n', '') end,
                'allow', nullif(array_to_string(p.addresses, ' '), ''),
+               'back', case when s.parameters ? 'parent_id' then
+                   (select left(string_agg(w.key, '|' order by w.key), 500)
+                    from jsonb_each_text(s.statuses) w
+                    where w.value in ('rejected', 'reversed')) end,
                'params', s.parameters))
     from usher.postback p
     join usher.org o on o.id = p.org_id

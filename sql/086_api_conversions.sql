@@ -335,8 +335,13 @@ begin
                    coalesce(c.cells->>'transaction_id', c.cells->>lower(
                        (s.parameters->>'transaction_id') collate "C"))
                    as transaction,
-                   nullif(coalesce(c.cells->>'parent_id', c.cells->>lower(
-                       (s.parameters->>'parent_id') collate "C")), '')
+                   case when s.statuses->>lower(coalesce(c.cells->>'status',
+                                 c.cells->>lower((s.parameters->>'status')
+                                                 collate "C")) collate "C")
+                             in ('rejected', 'reversed')
+                        then nullif(coalesce(c.cells->>'parent_id',
+                                 c.cells->>lower((s.parameters->>'parent_id')
+                                                 collate "C")), '') end
                    as parent
             from usher.csv_rows(csv, '{}', null) c)
         select f.line, f.cells, f.parent

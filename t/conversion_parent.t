@@ -38,6 +38,12 @@ tells("transaction_id=r1&amount=-10&status=reversed&parent=t1", 'the same again'
 tells("transaction_id=t1&amount=10&status=approved&parent=", 'and the sale again');
 is($t->sql('select count(*) from usher.conversion_event'), 2, 'two rows');
 
+# a payment may name another one
+
+tells("transaction_id=t0&amount=3&status=approved&parent=t1",
+      'a renewal names the first payment, and is one of its own');
+is_true('t0 approved 300, t1 reversed 0', 'it is earned');
+
 # another refund, after it was paid once more, is no repeat of the first
 
 tells("transaction_id=t1&amount=10&status=approved&parent=&again=1", 'no new word');
@@ -51,9 +57,9 @@ $t->wait_for(sub {
     $t->sql("select count(*) from usher.conversion_event where event_id <> ''
              and transaction_id = 'probe'") }, 'which the edge knows');
 tells("transaction_id=t1&amount=10&status=approved&msg=7", 'paid after all');
-is_true('probe rejected -, t1 approved 1000', 'earned again');
+is_true('probe rejected -, t0 approved 300, t1 approved 1000', 'earned again');
 tells("transaction_id=r2&amount=-10&status=reversed&parent=t1", 'a second refund');
-is_true('probe rejected -, t1 reversed 0', 'is taken back');
+is_true('probe rejected -, t0 approved 300, t1 reversed 0', 'is taken back');
 is($t->sql("select string_agg(event_id, ' ' order by event_id)
             from usher.conversion_event where transaction_id = 't1'"), ' 7 r1 r2',
    'each message is told from the others');
@@ -70,15 +76,16 @@ sub import_csv {
     return join ' ', @$told{qw(matched missing changed)};
 }
 
-sub of_ds { truth() =~ s/, t1.*//r =~ s/, probe.*//r }
+sub of_ds { truth() =~ s/, t0.*//r =~ s/, probe.*//r }
 
 is(import_csv('70001,payment,5,EUR,', '70002,payment,7,EUR,', '70003,refund,-5,EUR,70001'),
    '0 2 0', 'a report: two sales, one of them refunded');
 is(of_ds(), '70001 reversed -, 70002 approved 700', 'so it is');
 is(import_csv('70003,refund,-5,EUR,70001', '70001,payment,5,EUR,'), '1 0 0',
    'in whatever order');
+is(import_csv('70007,payment,2,EUR,70002'), '0 1 0', 'a renewal that names another payment');
 is(import_csv('70004,refund,-7,EUR,70002'), '0 0 1', 'a refund alone');
-is(of_ds(), '70001 reversed -, 70002 reversed 0', 'of what is there');
+is(of_ds(), '70001 reversed -, 70002 reversed 0, 70007 approved 200', 'of what is there');
 is(scalar $t->ctl_fails('conversion import org=acme network=ds csv=@'
                         . $t->write_file('twice.csv', join '', map { "$_\n" }
     'transaction_id,transaction_type,amount_affiliate,currency,parent_transaction_id',

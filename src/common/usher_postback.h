@@ -113,9 +113,12 @@ usher_postback_status_e usher_postback_json(usher_postback_t *postback,
 
 /*
  * A refund that is a transaction of its own names the one that it takes back:
- * it is said of that one, and its own id is that of the message.
+ * it is said of that one, and its own id is that of the message.  back: the
+ * words that take back, in lower case, with a | between them; a payment may
+ * name another one as well.
  */
-void usher_postback_parent(usher_postback_t *postback);
+void usher_postback_parent(usher_postback_t *postback,
+    const unsigned char *back, size_t len);
 
 /*
  * The value of one parameter of a query or form, as it came: 1; 0: not there;

@@ -27,7 +27,7 @@
 #define NGX_HTTP_USHER_FORM_INS         1
 #define NGX_HTTP_USHER_FORM_DIGISTORE   2
 
-#define NGX_HTTP_USHER_POSTBACK_TEXTS   (USHER_POSTBACK_FIELDS + 4)
+#define NGX_HTTP_USHER_POSTBACK_TEXTS   (USHER_POSTBACK_FIELDS + 5)
 
 
 /*
@@ -107,6 +107,7 @@ typedef struct {
             ngx_str_t             names[USHER_POSTBACK_FIELDS];
             ngx_str_t             signature; /* name of its parameter */
             ngx_str_t             allow;     /* CIDRs; empty: all */
+            ngx_str_t             back;      /* words that take back */
             ngx_str_t             row;       /* of the secret; these two */
             ngx_str_t             sealed;    /* follow each other; empty: it
                                                 is too long */

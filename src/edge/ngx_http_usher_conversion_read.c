@@ -428,7 +428,8 @@ ngx_http_usher_conversion_transaction(ngx_http_usher_conversion_t *conversion)
     unsigned                flags;
     usher_postback_text_t  *id;
 
-    usher_postback_parent(&conversion->fields);
+    usher_postback_parent(&conversion->fields, conversion->postback.back.data,
+                          conversion->postback.back.len);
 
     id = &conversion->fields.values[USHER_POSTBACK_TRANSACTION_ID];
 

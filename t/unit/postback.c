@@ -476,12 +476,20 @@ check_parent(void)
 
     usher_postback_text_t  *values = said.values;
 
-    usher_postback_parent(&said);
+    static const unsigned char  back[] = "chargeback|refund";
+
+    usher_postback_parent(&said, back, sizeof(back) - 1);
     ok(values[USHER_POSTBACK_TRANSACTION_ID].len == 2
        && values[USHER_POSTBACK_EVENT_ID].len == 0, "no other transaction");
 
     values[USHER_POSTBACK_PARENT_ID] = (usher_postback_text_t) text_of("t-1");
-    usher_postback_parent(&said);
+    values[USHER_POSTBACK_STATUS] = (usher_postback_text_t) text_of("payment");
+    usher_postback_parent(&said, back, sizeof(back) - 1);
+    usher_postback_parent(&said, back, 0);
+    ok(values[USHER_POSTBACK_TRANSACTION_ID].len == 2, "a payment");
+
+    values[USHER_POSTBACK_STATUS] = (usher_postback_text_t) text_of("ReFund");
+    usher_postback_parent(&said, back, sizeof(back) - 1);
     ok(values[USHER_POSTBACK_TRANSACTION_ID].len == 3
        && memcmp(values[USHER_POSTBACK_TRANSACTION_ID].data, "t-1", 3) == 0,
        "said of the one it takes back");
@@ -490,6 +498,6 @@ check_parent(void)
        "its own id is the message's");
 
     values[USHER_POSTBACK_EVENT_ID] = (usher_postback_text_t) text_of("e10");
-    usher_postback_parent(&said);
+    usher_postback_parent(&said, back, sizeof(back) - 1);
     ok(values[USHER_POSTBACK_EVENT_ID].len == 3, "unless it has one");
 }

@@ -172,7 +172,7 @@ sub connections {
             || die "connect: $!\n";
         head_send($c, $key);
         my ($status, $pid) = head_answer($c);
-        $on{$pid} //= $c;
+        $on{$pid} //= $c if $pid;
         keys %on == $n;
     }, 'a connection to each worker');
 
