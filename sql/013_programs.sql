@@ -79,7 +79,8 @@ as $$
                           e.key = lower(e.key collate "C")
                           and char_length(e.key) <= 64
                           and e.value = any (array['pending', 'approved',
-                                                   'rejected', 'reversed']),
+                                                   'rejected', 'reversed',
+                                                   'ignored']),
                           false))
                       from jsonb_each_text(map) e) end
 $$;
@@ -169,7 +170,8 @@ comment on column usher.network_preset.currency is
     'Currency of its amounts where it names none';
 comment on column usher.network_preset.statuses is
     'Which state its words, in lower case, mean: pending, approved, rejected '
-    'or reversed; the word "" stands for none at all';
+    'or reversed; ignored: it tells of no conversion; the word "" stands for '
+    'none at all, which holds while none was said';
 comment on column usher.network_preset.auth is
     'How a postback shows that it is the network''s: secret (in the URL), '
     'hmac (of the query), address (an allow list), ins (decrypts, ClickBank), '
@@ -279,7 +281,7 @@ values
      '{secret,hmac,address}', 'unverified'),
 
     -- Reports may show a tid in capitals; the alphabet of click ids has each
-    -- letter once.  What cancels a subscription is no conversion.
+    -- letter once.
     ('clickbank', 'ClickBank', '{tid}', '[a-z0-9_]', 100, null, false,
      'https://support.clickbank.com/hc/en-us/articles/'
      '220365867-Using-HopLinks',
@@ -289,7 +291,9 @@ values
        "status_time": "transactionTime", "subscription": "receipt"}',
      null, null,
      '{"sale": "approved", "bill": "approved", "rfnd": "reversed",
-       "cgbk": "reversed", "insf": "rejected"}',
+       "cgbk": "reversed", "insf": "rejected", "fee": "ignored",
+       "cancel-rebill": "ignored", "uncancel-rebill": "ignored",
+       "abandoned_order": "ignored"}',
      '{ins}',
      'https://support.clickbank.com/hc/en-us/articles/'
      '220376507-Instant-Notification-Service-INS'),
@@ -300,12 +304,16 @@ values
      '{"click_id": "cid", "transaction_id": "transaction_id",
        "amount": "amount_affiliate", "sale_amount": "amount_brutto",
        "currency": "currency", "status": "transaction_type",
-       "subscription": "order_id", "parent_id": "parent_transaction_id"}',
+       "subscription": "order_id", "parent_id": "parent_transaction_id",
+       "status_time": "transaction_processed_at"}',
      '{%}', null,
      '{"payment": "approved", "refund": "reversed",
        "chargeback": "reversed", "on_payment": "approved",
        "on_refund": "reversed", "on_chargeback": "reversed",
-       "payment_denial": "rejected"}',
+       "payment_denial": "rejected", "payment_missed": "ignored",
+       "on_payment_missed": "ignored", "rebill_cancelled": "ignored",
+       "on_rebill_cancelled": "ignored", "rebill_resumed": "ignored",
+       "on_rebill_resumed": "ignored", "last_paid_day": "ignored"}',
      '{secret,address,sha_sign}',
      'https://docs.digistore24.com/knowledge-base/s2s-postback/'),
 

@@ -418,6 +418,10 @@ as $$
                    (select left(string_agg(w.key, '|' order by w.key), 500)
                     from jsonb_each_text(s.statuses) w
                     where w.value in ('rejected', 'reversed')) end,
+               'ignored', (select left(string_agg(w.key, '|' order by w.key),
+                                       500)
+                           from jsonb_each_text(s.statuses) w
+                           where w.value = 'ignored' and w.key <> ''),
                'params', s.parameters))
     from usher.postback p
     join usher.org o on o.id = p.org_id

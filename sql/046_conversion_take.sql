@@ -135,6 +135,17 @@ begin
         return;
     end if;
 
+    -- No word at all stands for a state while nobody has said one.
+    if s.status = '' then
+        if c.state_at = '-infinity'
+           and usher.conversion_rank(s.state) > usher.conversion_rank(c.state)
+        then
+            c.state := s.state;
+        end if;
+
+        return;
+    end if;
+
     if (s.at, usher.conversion_rank(s.state))
        > (c.state_at, usher.conversion_rank(c.state))
     then

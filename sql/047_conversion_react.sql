@@ -111,6 +111,10 @@ begin
 
     s := usher.event_said(e);
 
+    if s.state = 'ignored' then
+        return;
+    end if;
+
     if not usher.conversion_retold(s, e.event_time) then
         perform usher.conversion_take(s);
     end if;
@@ -331,6 +335,7 @@ as $$
 declare
     moment  timestamptz := reference->>'at';
     p       usher.postback_setup;
+    e       usher.conversion_event;
     h       usher.conversion_change;
     s       usher.conversion_said;
 begin
@@ -349,12 +354,20 @@ begin
     limit 1;
 
     if h.id is null then
-        if exists (
-            select
-            from usher.conversion_key k
-            where k.postback_id = (reference->>'postback_id')::bigint
-                  and k.transaction_id = reference->>'transaction_id'
-                  and k.digest = decode(reference->>'digest', 'hex'))
+        select v.* into e
+        from usher.conversion_key k
+        join usher.conversion_event v
+             on v.received_at = k.received_at
+                and v.postback_id = k.postback_id
+                and v.transaction_id = k.transaction_id
+                and v.digest = k.digest
+        where k.postback_id = (reference->>'postback_id')::bigint
+              and k.transaction_id = reference->>'transaction_id'
+              and k.digest = decode(reference->>'digest', 'hex');
+
+        if e.digest is not null
+           and p.statuses->>lower(e.status collate "C")
+               is distinct from 'ignored'
         then
             raise exception 'what it repeats was not taken yet';
         end if;

@@ -371,6 +371,8 @@ begin
         end if;
 
         l := usher.conversion_line(r.line, cell, s, moment);
+
+        continue when l.state = 'ignored';
         return next l;
     end loop;
 end

@@ -63,10 +63,10 @@ language sql immutable
 set search_path = pg_catalog, pg_temp
 as $$
     select usher.pairs('statuses', lower(list collate "C"),
-        '^[^=]{0,64}=(pending|approved|rejected|reversed)$',
+        '^[^=]{0,64}=(pending|approved|rejected|reversed|ignored)$',
         'Write "paid=approved canceled=rejected": which word of the network '
-        'means pending, approved, rejected or reversed; nothing before the = '
-        'stands for no word at all.')
+        'means pending, approved, rejected or reversed, or is to be ignored; '
+        'nothing before the = stands for no word at all.')
 $$;
 
 comment on function usher.postback_statuses(text) is

@@ -66,6 +66,8 @@ is(ins($_), '403 unsigned', 'no notification: ' . substr $_, 0, 20)
         encrypted($sale, 'INS KEY', $iv) =~ s/"iv"/"vi"/r,
         encrypted($sale, 'INS KEY', $iv) =~ s/"notification":"..../"notification":"/r;
 is(said($t->get($cb)), '403 unsigned', 'nor by GET');
+is(ins(encrypted($sale =~ s/"SALE"/"TEST_SALE"/r =~ s/CWOG/CWTE/r, 'INS KEY', $iv)), '200 OK',
+   'a test of it, which is no row');
 
 my $bad = encrypted($sale, 'INS KEY', $iv);
 
@@ -135,6 +137,12 @@ is(ipn(signed($pass, event => 'connection_test', api_mode => 'test')), '200 OK',
    'its test of the connection');
 is(ipn(signed('geheim', event => 'connection_test')), '403 signature',
    '... which has to be signed');
+is(ipn(signed($pass, %paid, transaction_id => '70009', api_mode => 'test')), '200 OK',
+   'an order that nobody pays, which is no row');
+is(ipn(signed($pass, event => 'on_rebill_cancelled', order_id => 'X')), '200 OK',
+   'what is no transaction, and to be ignored');
+is(ipn(signed($pass, event => 'on_payment', order_id => 'X')), '400 no_transaction',
+   'a payment without one');
 is(said($t->get("$ds&" . signed($pass, %paid))), '403 unsigned', 'not by GET');
 is($t->sql('select count(*) from usher.conversion_event'), 4,
    'four rows of all that');

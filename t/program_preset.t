@@ -59,7 +59,7 @@ for my $name (sort keys %preset) {
     is($shown->{statuses}{''} // 'approved',
        $shown->{statuses}{''} ? 'pending' : 'approved',
        '... what names no state is pending');
-    is_deeply([ grep { !/^(pending|approved|rejected|reversed)$/ }
+    is_deeply([ grep { !/^(pending|approved|rejected|reversed|ignored)$/ }
                 values %{ $shown->{statuses} } ], [], '... words are states');
 }
 

@@ -26,8 +26,6 @@ static usher_postback_status_e usher_postback_json_one(
     usher_postback_t *postback, const usher_postback_map_t *map,
     const usher_json_value_t *name, const usher_json_value_t *value,
     unsigned char **room);
-static int usher_postback_among(const usher_postback_text_t *word,
-    const unsigned char *list, size_t len);
 static int usher_postback_named(const usher_postback_text_t *name,
     const unsigned char *p, const unsigned char *end);
 static int usher_postback_byte(const unsigned char **p,
@@ -228,6 +226,44 @@ usher_postback_parent(usher_postback_t *postback, const unsigned char *back,
 
 
 int
+usher_postback_among(const usher_postback_text_t *word,
+    const unsigned char *list, size_t len)
+{
+    size_t                i;
+    unsigned char         c;
+    const unsigned char  *p, *end, *stop;
+
+    end = list + len;
+
+    for (p = list; p < end; p = stop + 1) {
+        stop = memchr(p, '|', (size_t) (end - p));
+
+        if (stop == NULL) {
+            stop = end;
+        }
+
+        if ((size_t) (stop - p) != word->len) {
+            continue;
+        }
+
+        for (i = 0; i < word->len; i++) {
+            c = word->data[i];
+
+            if ((c >= 'A' && c <= 'Z' ? c | 0x20 : c) != p[i]) {
+                break;
+            }
+        }
+
+        if (i == word->len) {
+            return 1;
+        }
+    }
+
+    return 0;
+}
+
+
+int
 usher_postback_find(const unsigned char *text, size_t len,
     const usher_postback_text_t *name, usher_postback_text_t *value,
     usher_postback_text_t pieces[2])
@@ -291,46 +327,6 @@ usher_postback_decode(unsigned char *dst, const unsigned char *src, size_t len)
     }
 
     return (size_t) (p - dst);
-}
-
-
-/* Whether a word, in whatever case, is one of the list. */
-
-static int
-usher_postback_among(const usher_postback_text_t *word,
-    const unsigned char *list, size_t len)
-{
-    size_t                i;
-    unsigned char         c;
-    const unsigned char  *p, *end, *stop;
-
-    end = list + len;
-
-    for (p = list; p < end; p = stop + 1) {
-        stop = memchr(p, '|', (size_t) (end - p));
-
-        if (stop == NULL) {
-            stop = end;
-        }
-
-        if ((size_t) (stop - p) != word->len) {
-            continue;
-        }
-
-        for (i = 0; i < word->len; i++) {
-            c = word->data[i];
-
-            if ((c >= 'A' && c <= 'Z' ? c | 0x20 : c) != p[i]) {
-                break;
-            }
-        }
-
-        if (i == word->len) {
-            return 1;
-        }
-    }
-
-    return 0;
 }
 
 

@@ -120,6 +120,10 @@ usher_postback_status_e usher_postback_json(usher_postback_t *postback,
 void usher_postback_parent(usher_postback_t *postback,
     const unsigned char *back, size_t len);
 
+/* Whether a word, in whatever case, is one of a list as above. */
+int usher_postback_among(const usher_postback_text_t *word,
+    const unsigned char *list, size_t len);
+
 /*
  * The value of one parameter of a query or form, as it came: 1; 0: not there;
  * -1: twice.  What stands before and behind it without it, and without one &,

@@ -90,7 +90,7 @@
 #define NGX_HTTP_USHER_FAMILIES(_)                                            \
     _(clicks, "reason", 16, "Clicks, by what they count as.")                 \
     _(redirects, "status", 8, "Clicks that were sent somewhere.")             \
-    _(conversions, "reason", 20, "Postbacks and pixels, by how they ended.")
+    _(conversions, "reason", 21, "Postbacks and pixels, by how they ended.")
 
 
 typedef struct {

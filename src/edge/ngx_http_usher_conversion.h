@@ -27,7 +27,7 @@
 #define NGX_HTTP_USHER_FORM_INS         1
 #define NGX_HTTP_USHER_FORM_DIGISTORE   2
 
-#define NGX_HTTP_USHER_POSTBACK_TEXTS   (USHER_POSTBACK_FIELDS + 5)
+#define NGX_HTTP_USHER_POSTBACK_TEXTS   (USHER_POSTBACK_FIELDS + 6)
 
 
 /*
@@ -38,6 +38,7 @@
 #define NGX_HTTP_USHER_CONVERSIONS(_)                                         \
     _(TAKEN, "ok", 200, "", "", taken)                                        \
     _(TEST, "test", 200, "", "", taken)                                       \
+    _(IGNORED, "ignored", 200, "", "", taken)                                 \
     _(UNKNOWN, "unknown", 404, "Unknown postback",                            \
       "Take the URL from \"usherctl postback show\"; one that is disabled is "\
       "unknown as well.", invalid)                                            \
@@ -108,6 +109,7 @@ typedef struct {
             ngx_str_t             signature; /* name of its parameter */
             ngx_str_t             allow;     /* CIDRs; empty: all */
             ngx_str_t             back;      /* words that take back */
+            ngx_str_t             ignored;   /* words of no conversion */
             ngx_str_t             row;       /* of the secret; these two */
             ngx_str_t             sealed;    /* follow each other; empty: it
                                                 is too long */

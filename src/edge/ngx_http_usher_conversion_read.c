@@ -238,6 +238,7 @@ ngx_http_usher_conversion_ins(ngx_http_usher_conversion_t *conversion,
     size_t                    n;
     u_char                   *text;
     ngx_str_t                *body;
+    usher_postback_text_t    *status;
     usher_postback_status_e   rc;
 
     body = &conversion->body;
@@ -256,6 +257,14 @@ ngx_http_usher_conversion_ins(ngx_http_usher_conversion_t *conversion,
             rc = USHER_POSTBACK_FORGED;
         }
 
+        status = &conversion->fields.values[USHER_POSTBACK_STATUS];
+
+        if (rc == USHER_POSTBACK_OK && status->len >= 4
+            && ngx_strncmp(status->data, "TEST", 4) == 0)
+        {
+            return NGX_HTTP_USHER_CONVERSION_TEST;
+        }
+
     } else if (rc == USHER_POSTBACK_MALFORMED) {
         rc = USHER_POSTBACK_UNSIGNED;
     }
@@ -268,30 +277,51 @@ static ngx_http_usher_conversion_e
 ngx_http_usher_conversion_digistore(ngx_http_usher_conversion_t *conversion,
     usher_postback_map_t *map, ngx_str_t *secret, u_char *room)
 {
-    int                       found;
     ngx_str_t                *body;
-    usher_postback_text_t     event, pieces[2];
+    usher_postback_text_t     event, mode, *status, pieces[2];
     usher_postback_status_e   rc;
 
-    static const usher_postback_text_t  name = { (u_char *) "event", 5 };
+    static const usher_postback_text_t  event_name = { (u_char *) "event", 5 };
+    static const usher_postback_text_t  mode_name = {
+        (u_char *) "api_mode", 8
+    };
 
     body = &conversion->body;
 
     rc = usher_postback_sha_sign(body->data, body->len, secret->data,
                                  secret->len, room);
 
-    if (rc == USHER_POSTBACK_OK) {
-        found = usher_postback_find(body->data, body->len, &name, &event,
-                                    pieces);
+    if (rc != USHER_POSTBACK_OK) {
+        return ngx_http_usher_conversion_status(rc);
+    }
 
-        if (found == 1 && event.len == 15
-            && ngx_strncmp(event.data, "connection_test", 15) == 0)
-        {
-            return NGX_HTTP_USHER_CONVERSION_TEST;
-        }
+    /* a test of the connection, or an order that nobody pays */
 
-        rc = usher_postback_form(&conversion->fields, map, body->data,
-                                 body->len, &room);
+    if (usher_postback_find(body->data, body->len, &event_name, &event, pieces)
+        != 1)
+    {
+        event.len = 0;
+    }
+
+    if ((event.len == 15
+         && ngx_strncmp(event.data, "connection_test", 15) == 0)
+        || (usher_postback_find(body->data, body->len, &mode_name, &mode,
+                                pieces)
+            == 1
+            && mode.len == 4 && ngx_strncmp(mode.data, "test", 4) == 0))
+    {
+        return NGX_HTTP_USHER_CONVERSION_TEST;
+    }
+
+    rc = usher_postback_form(&conversion->fields, map, body->data, body->len,
+                             &room);
+
+    /* what is no transaction has an event only */
+
+    status = &conversion->fields.values[USHER_POSTBACK_STATUS];
+
+    if (status->len == 0) {
+        *status = event;
     }
 
     return ngx_http_usher_conversion_status(rc);
@@ -438,7 +468,12 @@ ngx_http_usher_conversion_transaction(ngx_http_usher_conversion_t *conversion)
     }
 
     if (id->len == 0) {
-        return NGX_HTTP_USHER_CONVERSION_NO_TRANSACTION;
+        return usher_postback_among(
+                       &conversion->fields.values[USHER_POSTBACK_STATUS],
+                       conversion->postback.ignored.data,
+                       conversion->postback.ignored.len)
+               ? NGX_HTTP_USHER_CONVERSION_IGNORED
+               : NGX_HTTP_USHER_CONVERSION_NO_TRANSACTION;
     }
 
     flags = 0;

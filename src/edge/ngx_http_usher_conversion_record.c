@@ -241,6 +241,7 @@ ngx_http_usher_postback_texts(json_t *root,
         { "signature", USHER_POSTBACK_NAME },
         { "allow", NGX_HTTP_USHER_TEXT_MAX },
         { "back", NGX_HTTP_USHER_TEXT_MAX },
+        { "ignored", NGX_HTTP_USHER_TEXT_MAX },
         { "row", NGX_HTTP_USHER_POSTBACK_ROW },
         { "sealed", USHER_SECRET_TEXT(NGX_HTTP_USHER_POSTBACK_SEALED) }
     };
