@@ -32,7 +32,6 @@ values (0, 'valid', true, 'Nothing speaks against it'),
        (33, 'too_long', false, 'The URL became too long'),
        (41, 'capped', true, 'Over the cap: sent elsewhere'),
        (42, 'expired', true, 'The link has ended: sent elsewhere'),
-       (43, 'unmatched', true, 'No target''s conditions hold'),
        (44, 'dead', true, 'The target is dead: sent elsewhere'),
        (45, 'deep_link', true, 'What was asked for is no URL'),
        (46, 'deep_host', true, 'The program does not list that host');

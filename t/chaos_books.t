@@ -95,6 +95,9 @@ my %world = (
         revenue => [ { transaction_id => 's1', currency => 'EUR', n => 700 } ],
         balances => [ { kind => 'asset', currency => 'EUR', n => 700 },
             { kind => 'revenue', currency => 'EUR', n => -700 } ],
+        commissions => [ { transaction_id => 's2', n => 100, paid => 100 } ],
+        payouts => [ { currency => 'EUR', n => 100, count => 1 } ],
+        owed => [],
         given_up => [],
     },
 );
@@ -225,6 +228,16 @@ spoilt(sub ($b, $r, $s) { $r->{revenue}[0]{n} = 1400 }, 'revenue',
 spoilt(sub ($b, $r, $s) { $r->{revenue} = [] }, 'revenue', 'or not at all');
 spoilt(sub ($b, $r, $s) { $r->{balances}[0]{n} = 0 }, 'ledger',
        'nobody owes it');
+spoilt(sub ($b, $r, $s) { $r->{commissions}[0]{n} = 101 }, 'commissions',
+       'a cent too much is earned');
+spoilt(sub ($b, $r, $s) { $r->{commissions} = [] }, 'commissions payouts',
+       'or nothing');
+spoilt(sub ($b, $r, $s) { $r->{payouts}[0]{n} = 200 }, 'ledger payouts',
+       'paid twice');
+spoilt(sub ($b, $r, $s) { $r->{commissions}[0]{paid} = 0; $r->{payouts} = [] },
+       'ledger payouts', 'or not at all');
+spoilt(sub ($b, $r, $s) { $r->{owed} = [ { currency => 'EUR', n => -5 } ] },
+       'ledger', 'something is owed to a partner');
 spoilt(sub ($b, $r, $s) { $r->{given_up} = [ { what => 'todo.given_up' } ] },
        'notifications', 'something was given up');
 spoilt(sub ($b, $r, $s) { push @{ $b->{shop}{odd} }, 'v1: 404' }, 'answers',

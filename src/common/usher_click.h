@@ -72,7 +72,6 @@
     /* sent to another target than the first, or to the fallback */           \
     _(CAPPED, 41, "capped", 1)                                                \
     _(EXPIRED, 42, "expired", 1)                                              \
-    _(UNMATCHED, 43, "unmatched", 1)         /* no target's rules hold */     \
     _(DEAD, 44, "dead", 1)                   /* so says health */             \
     _(DEEP_LINK, 45, "deep_link", 1)         /* is no URL */                  \
     _(DEEP_HOST, 46, "deep_host", 1)         /* the program lists no such */

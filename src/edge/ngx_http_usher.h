@@ -88,7 +88,7 @@
  *     _(name, label, number, help)
  */
 #define NGX_HTTP_USHER_FAMILIES(_)                                            \
-    _(clicks, "reason", 16, "Clicks, by what they count as.")                 \
+    _(clicks, "reason", 15, "Clicks, by what they count as.")                 \
     _(redirects, "status", 8, "Clicks that were sent somewhere.")             \
     _(conversions, "reason", 21, "Postbacks and pixels, by how they ended.")
 
