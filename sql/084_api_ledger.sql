@@ -108,6 +108,18 @@ begin
     perform usher.authorize('ledger_reverse', null);
     perform usher.reason_ok(reason);
 
+    -- Revenue, cost and payouts would say another than the ledger.
+    if what ~ '^(conversion|commission|payout):' then
+        perform usher.fail('409', format('"%s" follows from %s', what,
+            case when what ~ '^payout' then 'a payout that was closed'
+                 else 'a conversion' end),
+            case when what ~ '^payout'
+                 then 'What was paid stays: what is taken back later is less '
+                      'in the next batch.'
+                 else 'It is taken back with the conversion: by a postback, '
+                      'or conversion import.' end);
+    end if;
+
     made := usher.ledger_reverse(what, reason);
 
     select l.* into e from usher.ledger_entry l where l.id = made;
@@ -121,7 +133,8 @@ $$;
 
 comment on function api.ledger_reverse(text, text) is
 'Posts what takes an entry back: the same amounts with the other sign.  The
-entry itself stays as it is, and is taken back once.
+entry itself stays as it is, and is taken back once.  What follows from a
+conversion or a payout is not taken back here.
 what: the entry, as ledger list names it
 reason: why, kept with it';
 

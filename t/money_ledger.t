@@ -94,6 +94,8 @@ is($t->ctl('ledger list what=sale:1')->[0]{reversed}, $back->{id},
    'the entry names it');
 is($t->ctl("ledger reverse what=reversal:$sale reason=no")->{reverses},
    $back->{id}, 'a reversal is taken back as well');
+like($t->ctl_fails("ledger reverse what=$_ reason=x"), qr/"$_" follows from a/,
+     "not what follows from another: $_") for 'conversion:1', 'commission:1', 'payout:1';
 like($t->ctl_fails('ledger reverse what=none reason=x'),
      qr/no entry "none" is posted.*usherctl ledger list/s, 'what is not there');
 
