@@ -585,6 +585,8 @@ declare
     p  usher.partner := usher.partner_for('partner_join', org, partner);
     g  usher.program := usher.program_for('partner_join', org, program);
 begin
+    perform usher.enabled_ok(g);
+
     if g.side <> 'own' then
         perform usher.fail('409',
             format('program "%s" is of side %s: it has no partners', program,

@@ -89,6 +89,26 @@ comment on function usher.program_json(usher.program) is
     'A program as the catalogue shows it';
 
 
+-- A network approves weeks after the click: what there is must not end.
+
+create function usher.enabled_ok(p usher.program)
+returns void
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if p.disabled_at is not null then
+        perform usher.fail('409', format('program "%s" is disabled', p.name),
+            'What there is of it goes on; before anything new is made of it: '
+            'program_enable.');
+    end if;
+end
+$$;
+
+comment on function usher.enabled_ok(usher.program) is
+    'Raises if nothing new may be made of a program';
+
+
 create function usher.tracked_ok(p usher.program)
 returns void
 language plpgsql stable
@@ -382,7 +402,9 @@ end
 $$;
 
 comment on function api.program_disable(text, text, text) is
-'Disables a program, until program enable.
+'Disables a program until program enable: nothing new is made of it, no link,
+coupon, product, rule or postback, and no partner joins.  What there is goes on:
+clicks are sent on, conversions taken, commissions booked and paid.
 org: name of the org
 program: name of the program
 reason: why, for the audit row';
@@ -517,6 +539,7 @@ declare
     p  usher.program := usher.program_for('product_create', org, program);
     d  usher.product;
 begin
+    perform usher.enabled_ok(p);
     perform usher.name_ok(name);
 
     d.title := title;

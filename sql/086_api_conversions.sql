@@ -668,6 +668,7 @@ declare
     l        usher.link;
     capital  text := upper(code collate "C");
 begin
+    perform usher.enabled_ok(p);
     perform usher.text_ok('code', capital,
         '^[^[:cntrl:][:space:]]{1,64}$',
         'A code is 1 to 64 characters without blanks; capitals do not '

@@ -379,6 +379,7 @@ declare
 begin
     o := usher.link_of(d.org_id, program, product, campaign, partner);
 
+    perform usher.enabled_ok(p) from usher.program p where p.id = o.program_id;
     perform usher.link_slug_ok(name);
     perform usher.title_ok(title);
     perform usher.url_ok('url', url);

@@ -200,6 +200,9 @@ begin
 
     perform usher.link_of(d.org_id, nullif(l.program, ''),
         nullif(l.product, ''), nullif(l.campaign, ''), nullif(l.partner, ''));
+    perform usher.enabled_ok(p) from usher.program p
+    where p.org_id = d.org_id and p.name = l.program
+          and p.id is distinct from e.program_id;
     perform usher.link_tracked_ok(
         case when l.program is null then e.program_id
              else (select p.id from usher.program p
@@ -345,6 +348,10 @@ begin
                             where p.id = g.program_id and p.mode <> 'plain'
                                   and s.trackable))
                is true as lost,
+               g.program_id is distinct from (g.was).program_id
+               and exists (select from usher.program p
+                           where p.id = g.program_id
+                                 and p.disabled_at is not null) as closed,
                (g.url, g.title, g.fallback_url, g.overflow_url,
                 g.expires_at, g.pass_query, g.utm, g.plain, g.status,
                 g.referrer_policy, g.disabled_at, g.program_id,
@@ -466,6 +473,8 @@ begin
         where c.bad
               or (c.lost and not c.same
                   and (c.link_id is null or on_conflict <> 'skip'))
+              or (c.closed
+                  and (c.link_id is null or on_conflict = 'update'))
               or (c.link_id is not null and not c.same
                   and on_conflict = 'fail')
 

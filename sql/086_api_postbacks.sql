@@ -274,6 +274,8 @@ begin
     else
         g := usher.program_for('postback_add', org, program);
 
+        perform usher.enabled_ok(g);
+
         if g.side <> 'own' then
             perform usher.fail('400',
                 format('program="%s" cannot be', program),

@@ -190,6 +190,8 @@ declare
                                           program);
     r  usher.commission_rule;
 begin
+    perform usher.enabled_ok(p);
+
     if p.side <> 'own' then
         perform usher.fail('409',
             format('program "%s" is of side %s: it pays no partners',
