@@ -119,6 +119,22 @@ my $long = $t->write_file('long', 'x' x 100_000);
 ($code, $out, $err) = ctl('org', 'update', 'org=acme', "title=\@$long");
 like($err, qr/at most 200 characters/, 'a long one is passed whole');
 
+# files
+
+my $csv = $t->write_file('a.csv', "day,base,quote,rate\n2026-11-27,EUR,USD,1.25\n");
+
+is($t->ctl('fx', 'import', "file=$csv")->{added}, 1, 'file= is csv=@');
+is($t->ctl('fx', 'import', "file=\@$csv")->{unchanged}, 1, 'also with the @');
+($code, $out) = run({}, $t->slurp($csv), qw(fx import file=-));
+is(JSON::PP->new->decode($out)->{unchanged}, 1, 'or from standard input');
+like($t->ctl_fails(qw(link import file=/no.csv)), qr{cannot read /no\.csv: No such},
+     'of any length as well');
+($code, $out, $err) = ctl('fx', 'import', "file=$csv", "csv=\@$csv");
+is($code, 2, 'not twice');
+like($err, qr/csv= and file= are both given\nhint: /, '... says why');
+($code, $out, $err) = ctl(qw(org update org=acme), "file=$csv");
+like($err, qr/"org update" has no argument "file"/, 'nor where there is no csv=');
+
 # actors
 
 $t->ctl('member set actor=ann org=acme role=analyst');

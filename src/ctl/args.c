@@ -28,6 +28,7 @@
 
 static int ctl_args_option(ctl_command_t *cmd, int argc, char **argv, int *i);
 static int ctl_args_add(ctl_command_t *cmd, char *text);
+static ctl_arg_t *ctl_args_find(ctl_command_t *cmd, const char *name);
 static char *ctl_args_slurp(const char *name, FILE *in);
 static char *ctl_args_ask(const char *name);
 static char *ctl_args_random(ctl_arg_t *arg);
@@ -197,6 +198,71 @@ ctl_args_add(ctl_command_t *cmd, char *text)
     cmd->nargs++;
 
     return CTL_OK;
+}
+
+
+int
+ctl_args_file(json_t *function, ctl_command_t *cmd)
+{
+    int         csv;
+    char       *value;
+    size_t      n;
+    json_t     *arg;
+    ctl_arg_t  *file;
+
+    csv = 0;
+
+    json_array_foreach(json_object_get(function, "arguments"), n, arg) {
+        if (strcmp(ctl_text(arg, "name"), "file") == 0) {
+            return CTL_OK;
+        }
+
+        csv |= strcmp(ctl_text(arg, "name"), "csv") == 0;
+    }
+
+    file = csv ? ctl_args_find(cmd, "file") : NULL;
+
+    if (file == NULL) {
+        return CTL_OK;
+    }
+
+    if (ctl_args_find(cmd, "csv") != NULL) {
+        fprintf(stderr, "usherctl: csv= and file= are both given\n"
+                "hint: file=x.csv is csv=@x.csv: give one of them.\n");
+        return CTL_USAGE;
+    }
+
+    file->name = (char *) "csv";
+
+    if (file->value[0] == '@' || strcmp(file->value, "-") == 0) {
+        return CTL_OK;
+    }
+
+    value = malloc(strlen(file->value) + 2);
+    if (value == NULL) {
+        abort();
+    }
+
+    value[0] = '@';
+    strcpy(value + 1, file->value);
+    file->value = value;
+
+    return CTL_OK;
+}
+
+
+static ctl_arg_t *
+ctl_args_find(ctl_command_t *cmd, const char *name)
+{
+    int  i;
+
+    for (i = 0; i < cmd->nargs; i++) {
+        if (strcmp(cmd->args[i].name, name) == 0) {
+            return &cmd->args[i];
+        }
+    }
+
+    return NULL;
 }
 
 

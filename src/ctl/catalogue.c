@@ -47,7 +47,8 @@ ctl_usage(FILE *out)
         "  --png FILE        draw the answer to a file, by gnuplot\n"
         "  --version         print the version\n"
         "\n"
-        "A value @file is read from a file, - from standard input.\n"
+        "A value @file is read from a file, - from standard input;\n"
+        "file=x.csv is csv=@x.csv.\n"
         "Times are UTC where they name no zone.\n");
 }
 

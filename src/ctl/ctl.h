@@ -86,11 +86,14 @@ typedef struct ctl_db_s  ctl_db_t;
 
 
 /*
- * args.c.  Both return CTL_OK, or CTL_USAGE after saying what is wrong.  The
+ * args.c.  All return CTL_OK, or CTL_USAGE after saying what is wrong.  The
  * command points into argv and into memory that lives as long as the process.
  */
 
 int ctl_args_parse(ctl_command_t *cmd, int argc, char **argv);
+
+/* Where the function takes csv=, file=x.csv is csv=@x.csv. */
+int ctl_args_file(json_t *function, ctl_command_t *cmd);
 
 /* Replaces @file and -, and random:n where that is sealed, by what they say. */
 int ctl_args_read(ctl_command_t *cmd);

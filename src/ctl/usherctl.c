@@ -135,7 +135,8 @@ ctl_call(ctl_command_t *cmd, ctl_db_t *db, json_t *catalogue)
 
     function = ctl_catalogue_find(catalogue, cmd);
 
-    if (function == NULL || ctl_secret_mark(function, cmd) != CTL_OK
+    if (function == NULL || ctl_args_file(function, cmd) != CTL_OK
+        || ctl_secret_mark(function, cmd) != CTL_OK
         || ctl_csv_mark(function, cmd) != CTL_OK
         || ctl_catalogue_check(function, cmd) != CTL_OK
         || ctl_secret_keys(function, cmd) != CTL_OK
