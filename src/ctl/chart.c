@@ -308,20 +308,27 @@ ctl_chart_gnuplot(FILE **in, pid_t *pid)
 static void
 ctl_chart_script(FILE *out, const ctl_chart_t *chart, const char *file)
 {
-    size_t   i, step;
+    size_t   i, n, step, width;
     json_t  *row;
 
-    fputs("set terminal pngcairo noenhanced size 960,480\n"
-          "set encoding utf8\n"
-          "set style fill solid\n"
-          "set yrange [*<0:0<*]\n"
-          "set xtics rotate by -45\n"
-          "set key top left\n"
-          "set output ", out);
+    n = json_array_size(chart->rows);
+    step = n / CTL_CHART_TICS + 1;
+
+    (void) ctl_chart_most(chart, &width);
+
+    /* the last label goes down to the right: cos 45 of its width */
+
+    fprintf(out, "set terminal pngcairo noenhanced size 960,480\n"
+            "set encoding utf8\n"
+            "set style fill solid\n"
+            "set xrange [-1:%zu]\n"
+            "set yrange [*<0:0<*]\n"
+            "set xtics nomirror rotate by -45\n"
+            "set rmargin %zu\n"
+            "set key above\n"
+            "set output ", n, width * 3 / 4 + 1);
     ctl_chart_quote(out, file);
     fputs("\n$data << end_of_data\n", out);
-
-    step = json_array_size(chart->rows) / CTL_CHART_TICS + 1;
 
     json_array_foreach(chart->rows, i, row) {
         fprintf(out, "%zu %.15g %.15g ", i, ctl_chart_value(row, chart->part),
@@ -330,14 +337,14 @@ ctl_chart_script(FILE *out, const ctl_chart_t *chart, const char *file)
         fputc('\n', out);
     }
 
-    fprintf(out, "end_of_data\nset boxwidth %s\nplot $data using %s:3:xtic(4) "
+    fprintf(out, "end_of_data\nset boxwidth %s\nplot $data using %s:3 "
             "with boxes title ", chart->beside ? "0.4" : "0.8",
             chart->beside ? "($1+0.2)" : "1");
     ctl_chart_quote(out, chart->whole);
     fprintf(out, ", $data using %s:2 with boxes title ",
             chart->beside ? "($1-0.2)" : "1");
     ctl_chart_quote(out, chart->part);
-    fputs("\n", out);
+    fputs(", $data using 1:(0):xtic(4) with dots notitle\n", out);
 }
 
 
