@@ -109,6 +109,39 @@ comment on function usher.domain_json(usher.domain) is
     'A host as the catalogue shows it';
 
 
+-- Looks at all links: hosts are added rarely.
+
+create function usher.domain_unled_ok(host text)
+returns void
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    leads  text;
+begin
+    select l.host || '/' || l.slug into leads
+    from usher.link l
+    where domain_unled_ok.host in (usher.url_host(l.url),
+                                   usher.url_host(l.fallback_url),
+                                   usher.url_host(l.overflow_url))
+          or l.id in (select t.link_id from usher.link_target t
+                      where usher.url_host(t.url) = domain_unled_ok.host)
+    order by l.host, l.slug
+    limit 1;
+
+    if leads is not null then
+        perform usher.fail('409',
+            format('link %s leads to host "%s"', leads, host),
+            'A link that leads to a link goes round, or counts twice: '
+            'link_update and link_target_set give it another URL.');
+    end if;
+end
+$$;
+
+comment on function usher.domain_unled_ok(text) is
+    'Raises if a link leads to this host, which is to be one of links';
+
+
 create function api.domain_add(host text, org text, fallback text default '')
 returns jsonb
 language plpgsql security definer
@@ -128,6 +161,8 @@ begin
     if fallback <> '' then
         perform usher.url_ok('fallback', fallback);
     end if;
+
+    perform usher.domain_unled_ok(lower(host collate "C"));
 
     insert into usher.domain as x (host, org_id, fallback_url)
     values (lower(domain_add.host collate "C"), o.id, nullif(fallback, ''))
@@ -149,7 +184,8 @@ end
 $$;
 
 comment on function api.domain_add(text, text, text) is
-'Adds a host for links; requests for other hosts are answered 404.
+'Adds a host for links, to which no link leads so far; requests for other hosts
+are answered 404.
 host: name of the host, without port
 org: whose links it has
 fallback: where a slug leads that is no link; by default nowhere: 404';

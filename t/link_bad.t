@@ -32,6 +32,17 @@ is(refused($_), 'cannot be', "not to $_") for
 is(refused('https://LOCALHOST:8080/x'), 'leads to a host of links',
    'not to itself');
 
+# nor does a host that links lead to become one of links
+
+$t->ctl('link add host=localhost slug=to url=https://URL.example:8080/x '
+        . 'fallback=http://fallback.example?a overflow=https://overflow.example');
+$t->ctl('link target set host=localhost slug=to target=a url=https://target.example/');
+like($t->ctl_fails("domain add org=acme host=$_.example"),
+     qr/link localhost\/to leads to host "$_\.example"\nhint: .*"usherctl link update"/,
+     "not what is its $_") for qw(url fallback overflow target);
+$t->ctl('link update host=localhost slug=to url=https://other.example/');
+is($t->ctl('domain add org=acme host=url.example')->{links}, 0, 'until it leads elsewhere');
+
 # by hand, past the catalogue
 
 $t->sql("insert into usher.link (org_id, host, slug, url, fallback_url, "
