@@ -144,8 +144,10 @@ is(ipn(signed($pass, event => 'on_rebill_cancelled', order_id => 'X')), '200 OK'
 is(ipn(signed($pass, event => 'on_payment', order_id => 'X')), '400 no_transaction',
    'a payment without one');
 is(said($t->get("$ds&" . signed($pass, %paid))), '403 unsigned', 'not by GET');
-is($t->sql('select count(*) from usher.conversion_event'), 4,
-   'four rows of all that');
+is(ipn(signed($pass, %paid, transaction_id => '70010')), '200 OK', 'the last one');
+is(scalar events($t, 'status', '70010'), 1, '... comes behind the others');
+is($t->sql('select count(*) from usher.conversion_event'), 5,
+   'five rows of all that');
 
 my $log = $t->slurp($t->dir . '/edge1/said.log') . $t->error_log;
 
