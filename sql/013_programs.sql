@@ -117,6 +117,7 @@ create table usher.network_preset (
                             and '' !~ sub_id_pattern),
     sub_id_length    integer check (sub_id_length between 1 and 1000),
     deep_link        text check (deep_link ~ '^[A-Za-z0-9_.-]{1,64}$'),
+    on_page          boolean not null default false,
     plain            boolean not null default false,
     source           text not null check (source ~ '^(https?://|unverified$)'),
     parameters       jsonb not null default '{}'
@@ -153,6 +154,9 @@ comment on column usher.network_preset.sub_id_length is
     'Characters that a sub-id may have';
 comment on column usher.network_preset.deep_link is
     'Parameter that takes the address of a page; null: none does';
+comment on column usher.network_preset.on_page is
+    'Whether visitors count who come to the page itself; else only those who '
+    'come by its own links do';
 comment on column usher.network_preset.plain is
     'Whether its terms forbid to cloak links or to hide by redirects';
 comment on column usher.network_preset.source is
@@ -189,12 +193,13 @@ comment on constraint network_preset_postback on usher.network_preset is
 -- pending until the network's report says more.
 
 insert into usher.network_preset
-    (name, title, sub_ids, sub_id_pattern, sub_id_length, deep_link, plain,
-     source, parameters, macro, currency, statuses, auth, postback_source)
+    (name, title, sub_ids, sub_id_pattern, sub_id_length, deep_link, on_page,
+     plain, source, parameters, macro, currency, statuses, auth,
+     postback_source)
 values
     ('awin', 'Awin',
      '{clickref,clickref2,clickref3,clickref4,clickref5,clickref6}',
-     '[A-Za-z0-9]', 50, 'ued', false,
+     '[A-Za-z0-9]', 50, 'ued', false, false,
      'https://www.awin.com/gb/news-and-events/tips-and-tricks/'
      'utilising-click-references',
      '{"click_id": "clickRef", "transaction_id": "transactionId",
@@ -207,7 +212,7 @@ values
      'https://help.awin.com/developers/docs/transaction-notifications'),
 
     ('impact', 'impact.com', '{subId1,subId2,subId3,sharedid}',
-     '[A-Za-z0-9]', 32, 'u', false, 'unverified',
+     '[A-Za-z0-9]', 32, 'u', false, false, 'unverified',
      '{"click_id": "SubId1", "transaction_id": "ActionId",
        "amount": "Payout", "sale_amount": "Amount", "currency": "Currency",
        "status": "Status"}',
@@ -217,7 +222,7 @@ values
      '{secret,address}', 'https://www.mrpostback.com/impact'),
 
     -- Has no postback: these are the names of its Commission Detail API.
-    ('cj', 'CJ', '{sid}', '[A-Za-z0-9]', 32, 'url', false, 'unverified',
+    ('cj', 'CJ', '{sid}', '[A-Za-z0-9]', 32, 'url', false, false, 'unverified',
      '{"click_id": "shopperId", "transaction_id": "commissionId",
        "amount": "pubCommissionAmountUsd", "sale_amount": "saleAmountUsd",
        "status": "actionStatus"}',
@@ -229,7 +234,7 @@ values
     -- is_event tells orders (N) from events that may become one (Y).  It says
     -- itself that its postbacks are no statement: both are pending.
     ('rakuten', 'Rakuten Advertising', '{u1}', '[A-Za-z0-9]', 72, 'murl',
-     false,
+     false, false,
      'https://pubhelp.rakutenadvertising.com/hc/en-us/articles/'
      '10035508493709-Signature-Implementation-Guidelines-Documentation',
      '{"click_id": "u1", "transaction_id": "etransaction_id",
@@ -241,25 +246,25 @@ values
      '5949881570317-Postback-API'),
 
     ('shareasale', 'ShareASale', '{afftrack}', '[A-Za-z0-9]', 255,
-     'urllink', false,
+     'urllink', false, false,
      'https://diythemes.com/thesis/rtfm/custom-tracking-strings-shareasale/',
      '{}', null, null, '{}', '{}', null),
 
     ('webgains', 'Webgains', '{clickref}', '[A-Za-z0-9]', 32, 'wgtarget',
-     false, 'unverified', '{}', null, null, '{}', '{}', null),
+     false, false, 'unverified', '{}', null, null, '{}', '{}', null),
 
     ('tradedoubler', 'Tradedoubler', '{epi,epi2}', '[A-Za-z0-9]', 64, 'url',
-     false,
+     false, false,
      'https://reports.tradedoubler.com/pan/helpTextServlet'
      '?commonInfoText=COMMUNITY_GB_EPI_TEXT'
      '&commonInfoTitle=COMMUNITY_GB_EPI_TITLE',
      '{}', null, null, '{}', '{}', null),
 
     ('tradetracker', 'TradeTracker', '{r}', '[A-Za-z0-9]', 32, 'u', false,
-     'unverified', '{}', null, null, '{}', '{}', null),
+     false, 'unverified', '{}', null, null, '{}', '{}', null),
 
     ('everflow', 'Everflow', '{sub1,sub2,sub3,sub4,sub5}', '[A-Za-z0-9]', 32,
-     'url', false, 'unverified',
+     'url', false, false, 'unverified',
      '{"click_id": "sub1", "transaction_id": "transaction_id",
        "amount": "payout_amount", "sale_amount": "sale_amount",
        "currency": "currency", "status": "status"}',
@@ -271,7 +276,7 @@ values
     -- Asks that what is unique for each click is not put into aff_sub.
     ('tune', 'TUNE',
      '{aff_click_id,aff_sub,aff_sub2,aff_sub3,aff_sub4,aff_sub5}',
-     '[A-Za-z0-9]', 32, 'url', false, 'unverified',
+     '[A-Za-z0-9]', 32, 'url', false, false, 'unverified',
      '{"click_id": "aff_click_id", "transaction_id": "transaction_id",
        "amount": "payout", "sale_amount": "sale_amount",
        "currency": "currency", "status": "status"}',
@@ -282,7 +287,7 @@ values
 
     -- Reports may show a tid in capitals; the alphabet of click ids has each
     -- letter once.
-    ('clickbank', 'ClickBank', '{tid}', '[a-z0-9_]', 100, null, false,
+    ('clickbank', 'ClickBank', '{tid}', '[a-z0-9_]', 100, null, false, false,
      'https://support.clickbank.com/hc/en-us/articles/'
      '220365867-Using-HopLinks',
      '{"click_id": "trackingCodes", "transaction_id": "receipt",
@@ -300,7 +305,7 @@ values
 
     -- The words with on_ are those of its IPN.
     ('digistore24', 'Digistore24', '{cid,sid1,sid2,sid3,sid4,sid5}',
-     '[A-Za-z0-9]', 32, null, false, 'unverified',
+     '[A-Za-z0-9]', 32, null, false, false, 'unverified',
      '{"click_id": "cid", "transaction_id": "transaction_id",
        "amount": "amount_affiliate", "sale_amount": "amount_brutto",
        "currency": "currency", "status": "transaction_type",
@@ -318,12 +323,12 @@ values
      'https://docs.digistore24.com/knowledge-base/s2s-postback/'),
 
     -- No sub-id, but up to a hundred tags; its report is imported.
-    ('amazon', 'Amazon Associates', '{}', null, null, null, true,
+    ('amazon', 'Amazon Associates', '{}', null, null, null, true, true,
      'https://prodominator.com/amazon-associates-policies-violation/',
      '{}', null, null, '{}', '{}', null),
 
     ('generic', 'Any other network', '{subid}', '[A-Za-z0-9]', 32, 'url',
-     false, 'unverified',
+     true, false, 'unverified',
      '{"click_id": "click_id", "transaction_id": "transaction_id",
        "amount": "amount", "sale_amount": "sale_amount",
        "currency": "currency", "status": "status"}',
@@ -383,7 +388,9 @@ comment on index usher.network_of_preset is 'Who uses a preset';
 
 create view usher.network_setup as
     select n.id, n.org_id, s.sub_ids, s.sub_id_pattern, s.sub_id_length,
-           coalesce(n.deep_link, p.deep_link) as deep_link, n.plain,
+           coalesce(n.deep_link, p.deep_link) as deep_link,
+           p.on_page or coalesce(n.deep_link, p.deep_link) is not null
+           as deep, n.plain,
            usher.click_id_fits(s.sub_ids, s.sub_id_pattern, s.sub_id_length)
            as trackable
     from usher.network n
@@ -408,6 +415,8 @@ comment on column usher.network_setup.sub_id_length is
     'Characters that a sub-id may have';
 comment on column usher.network_setup.deep_link is
     'Parameter that takes the address of a page; null: none does';
+comment on column usher.network_setup.deep is
+    'Whether a click that names a page can be led there and count';
 comment on column usher.network_setup.plain is
     'Whether its terms forbid to cloak links or to hide by redirects';
 comment on column usher.network_setup.trackable is

@@ -348,7 +348,8 @@ begin
          join usher.network n on n.preset = p.name
          join usher.program g on g.network_id = n.id
          join usher.link l on l.program_id = g.id
-         where p.deep_link is distinct from o.deep_link),
+         where (p.deep_link, p.on_page)
+               is distinct from (o.deep_link, o.on_page)),
         false, false);
     return null;
 end
@@ -559,7 +560,9 @@ begin
                'overflow', usher.url_with(l.overflow_url, l.utm),
                'campaign', c.name, 'product', o.name, 'program', p.name,
                'network', n.name, 'partner', q.name,
-               'hosts', nullif(array_to_string(p.hosts, ' '), ''),
+               'hosts', case when s.deep is not false
+                             then nullif(array_to_string(p.hosts, ' '), '')
+                        end,
                'deep', case when p.hosts <> '{}' then s.deep_link end,
                'status', l.status,
                'plain', case when l.plain or p.mode = 'plain' then 1 end,

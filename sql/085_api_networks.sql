@@ -114,13 +114,15 @@ as $$
 declare
     p  usher.network_preset := usher.preset_for(preset);
 begin
-    return usher.preset_json(p) || usher.postback_json(p);
+    return usher.preset_json(p) || jsonb_build_object('on_page', p.on_page)
+           || usher.postback_json(p);
 end
 $$;
 
 comment on function api.preset_show(text) is
 'Shows what is known of a network, and how it tells conversions: parameters,
-words for states, and the query of a postback to give to it.
+words for states, and the query of a postback to give to it.  on_page: whether
+visitors count who come to the page itself, not by its own links.
 preset: name of the preset';
 
 

@@ -147,6 +147,34 @@ comment on function usher.tracked_ok(usher.program) is
     'Raises unless the links of a program can carry click ids';
 
 
+create function usher.deep_ok(p usher.program)
+returns void
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    name  text;
+begin
+    select n.name into name
+    from usher.network_setup s
+    join usher.network n on n.id = s.id
+    where s.id = p.network_id and not s.deep;
+
+    if name is not null then
+        perform usher.fail('400',
+            format('hosts="%s" cannot be',
+                   left(array_to_string(p.hosts, ' '), 60)),
+            format('Network "%s" counts only who comes by its own links, and '
+                   'no parameter of them takes a page: leave hosts empty. '
+                   'network_update says otherwise, by deep_link.', name));
+    end if;
+end
+$$;
+
+comment on function usher.deep_ok(usher.program) is
+    'Raises unless a click of such a program can be led to a page and count';
+
+
 create function usher.program_ok(p usher.program, hosts text)
 returns usher.program
 language plpgsql stable
@@ -173,6 +201,10 @@ begin
     end if;
 
     p.hosts := coalesce(usher.hosts(hosts), p.hosts);
+
+    if hosts is not null and p.hosts <> '{}' then
+        perform usher.deep_ok(p);
+    end if;
 
     return p;
 end
@@ -221,6 +253,7 @@ begin
 
     p.title := title;
     p.side := side;
+    p.network_id := n.id;
     p.plain := coalesce(n.plain, false);
     p.mode := coalesce(mode, case when p.plain then 'plain'
                                   else 'redirect' end);
@@ -234,7 +267,7 @@ begin
     insert into usher.program as i
         (org_id, name, title, side, network_id, plain, currency, hosts, mode,
          attribution, window_days, hold_days, terms)
-    values (o.id, program_create.name, p.title, p.side, n.id, p.plain,
+    values (o.id, program_create.name, p.title, p.side, p.network_id, p.plain,
             program_create.currency, p.hosts, p.mode, p.attribution,
             p.window_days, p.hold_days, p.terms)
     returning i.* into p;

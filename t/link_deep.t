@@ -27,14 +27,18 @@ sub call {
 
 my $hosts = 'www.shop.example *.wild.example';
 my %sub_id = (awin => 'clickref', impact => 'subId1', cj => 'sid',
-              rakuten => 'u1', clickbank => 'tid');
+              rakuten => 'u1', clickbank => 'tid', amazon => '');
 
 for my $name (sort keys %sub_id) {
     call('network_create', org => 'acme', name => $name, preset => $name);
     call('program_create', org => 'acme', name => $name, side => 'network',
-         network => $name, currency => 'EUR', hosts => $hosts);
+         network => $name, currency => 'EUR',
+         hosts => $name eq 'clickbank' ? '' : $hosts);
+
+    my $sub_id = $sub_id{$name} ? "$sub_id{$name}={click_id}" : 'tag=us';
+
     call('link_add', host => 'localhost', slug => $name, program => $name,
-         url => "https://$name.example/c?m=1&$sub_id{$name}={click_id}#top",
+         url => "https://$name.example/c?m=1&$sub_id#top",
          utm => 'utm_source={sub1}', fallback => 'https://acme.example/');
 }
 
@@ -121,9 +125,11 @@ is(answer('awin?to=http://a.wild.example'), 'https://awin.example/c?m=1'
 
 # where nobody does
 
-is(answer("clickbank?sub1=x&$to"),
-   "https://www.shop.example/p?a=%20b&c&m=1&tid=ID&$tail#d",
-   'no parameter: the page itself, with the sub-id');
+is(answer("amazon?sub1=x&$to"),
+   "https://www.shop.example/p?a=%20b&c&m=1&tag=us&$tail#d",
+   'no parameter: the page itself, with its tag');
+is(answer("clickbank?$to"), 'https://acme.example/',
+   'but not past the links of a network that counts only those');
 is(answer("own?$to"),
    'https://www.shop.example/p?a=%20b&c&ref=ID&utm_source=us#d',
    'a program of our own');
@@ -173,6 +179,7 @@ $t->wait_for(sub {
 is(rows('awin'), '0 0,33 -1,45 -1,46 -1', 'with the reason');
 is(rows('own'), '0 0,45 0,46 0', 'as have those that went on');
 is(rows('closed'), '46 0', 'no hosts');
+is(rows('clickbank'), '46 -1', 'nor where none would count');
 is(rows('ended'), '42 -2', 'ended');
 like(rows('split'), qr/\b0 1\b/, 'the target');
 
@@ -197,5 +204,14 @@ $t->sql("update usher.network_preset set deep_link = 'goto' where name = 'cj'");
 answers("cj?$to",
         "https://cj.example/c?m=1&sid=ID&utm_source=&goto=$page#top",
         'as does its preset');
+call('network_update', org => 'acme', network => 'clickbank',
+     deep_link => 'page');
+call('program_update', org => 'acme', program => 'clickbank',
+     hosts => $hosts);
+answers("clickbank?$to", 'https://clickbank.example/c?m=1&tid=ID&utm_source='
+        . "&page=$page#top", 'one that had none');
+call('network_update', org => 'acme', network => 'clickbank',
+     deep_link => '');
+answers("clickbank?$to", $fallback, 'and has none again, whatever is listed');
 
 done_testing();

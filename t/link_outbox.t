@@ -66,6 +66,8 @@ is(outbox("update usher.network set sub_id = 'x' where id = 2"), '',
 
 is(outbox("update usher.network_preset set deep_link = 'v' where name = 'cj'"),
    'localhost/to1 localhost/to2', 'a preset');
+is(outbox("update usher.network_preset set on_page = true where name = 'cj'"),
+   'localhost/to1 localhost/to2', 'or what counts of it');
 is(outbox("update usher.network_preset set title = 'v', deep_link = deep_link"),
    '', 'or nothing of it');
 

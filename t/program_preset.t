@@ -99,6 +99,31 @@ is($t->ctl("$awin sub_id=clickref3")->{sub_id},
 is($t->ctl("$awin deep_link=p")->{deep_link}, 'p', 'its own deep link');
 is($t->ctl("$awin deep_link= sub_id=")->{deep_link}, 'ued', 'and back');
 
+# where a click may name a page
+
+sub hosts {
+    my ($network) = @_;
+
+    return refused($t, "select api.program_create('acme', 'deep', 'network',
+                        'EUR', '$network', hosts => 'a.example')");
+}
+
+is(join(' ', grep { hosts($_) } sort keys %preset), 'clickbank digistore24',
+   'no hosts for who counts only its own links');
+like(hosts('clickbank'), qr/hosts="a\.example" cannot be.*HINT:.*network_update/s,
+     '... which says why');
+
+my $deep = 'program update org=acme program=deep';
+
+$t->ctl('network update org=acme network=clickbank deep_link=u');
+$t->ctl('program create org=acme name=deep side=network network=clickbank '
+        . 'currency=EUR hosts=a.example');
+$t->ctl('network update org=acme network=clickbank deep_link=');
+like($t->ctl_fails("$deep hosts=b.example"), qr/"clickbank" counts only who/,
+     'nor others later');
+is($t->ctl("$deep title=x")->{hosts}, 'a.example', 'what is there is left');
+is($t->ctl("$deep hosts=")->{hosts}, '', 'or taken away');
+
 # the query that is given to it
 
 is($t->ctl('network show org=acme network=awin')->{postback},
