@@ -387,7 +387,8 @@ comment on index usher.network_of_preset is 'Who uses a preset';
 
 
 create view usher.network_setup as
-    select n.id, n.org_id, s.sub_ids, s.sub_id_pattern, s.sub_id_length,
+    select n.id, n.org_id, n.preset,
+           s.sub_ids, s.sub_id_pattern, s.sub_id_length,
            coalesce(n.deep_link, p.deep_link) as deep_link,
            p.on_page or coalesce(n.deep_link, p.deep_link) is not null
            as deep, n.plain,
@@ -407,6 +408,7 @@ comment on view usher.network_setup is
     'What holds for a network: what it says itself, else its preset';
 comment on column usher.network_setup.id is 'The network';
 comment on column usher.network_setup.org_id is 'Whose account it is';
+comment on column usher.network_setup.preset is 'Which network it is';
 comment on column usher.network_setup.sub_ids is
     'Its sub-id parameters; the first takes the click id';
 comment on column usher.network_setup.sub_id_pattern is
@@ -421,6 +423,22 @@ comment on column usher.network_setup.plain is
     'Whether its terms forbid to cloak links or to hide by redirects';
 comment on column usher.network_setup.trackable is
     'Whether its sub-id takes a click id';
+
+
+create function usher.click_id_returns(url text, s usher.network_setup)
+returns boolean
+language sql immutable parallel safe
+return case
+    when s.preset = 'generic' then position('{click_id}' in url) > 0
+    else exists (select from unnest(s.sub_ids) i
+                 where position('&' || i || '={click_id}&'
+                                in '&' || substring(url
+                                              from '^[^?#]*\?([^#]*)')
+                                   || '&') > 0) end;
+
+comment on function usher.click_id_returns(text, usher.network_setup) is
+    'Whether this URL has the click id in a parameter that such a network '
+    'gives back; of generic nobody knows which';
 
 
 create table usher.program (

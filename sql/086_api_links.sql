@@ -271,9 +271,9 @@ create function usher.url_tracked(url text, parameter text)
 returns text
 language sql immutable parallel safe
 return case
-    when url ~ ('[?&]' || parameter || '=')
-        then regexp_replace(url, '([?&]' || parameter || '=)[^&#]*',
-                            '\1{click_id}')
+    when url ~ ('^[^?#]*\?([^#]*&)?' || parameter || '=')
+        then regexp_replace(url, '^([^?#]*\?([^#]*&)?' || parameter
+                                 || '=)[^&#]*', '\1{click_id}')
     else usher.url_with(url, parameter || '={click_id}') end;
 
 comment on function usher.url_tracked(text, text) is
@@ -327,22 +327,26 @@ begin
         perform usher.tracked_ok(p);
     end if;
 
-    if untracked or position('{click_id}' in url) > 0 then
+    if untracked or url is null then
         return;
     end if;
 
     select n.name, s.sub_ids into name, ids
     from usher.network_setup s
     join usher.network n on n.id = s.id
-    where s.id = p.network_id and s.trackable and p.mode <> 'plain';
+    where s.id = p.network_id and s.trackable and p.mode <> 'plain'
+          and not usher.click_id_returns(url, s);
 
-    if ids is not null and url is not null then
+    if ids is not null then
         perform usher.fail('400',
-            format('a link of program "%s" has no {click_id}', p.name),
+            format('a link of program "%s" has %s', p.name,
+                   case when position('{click_id}' in url) > 0
+                        then '{click_id} where its network does not look'
+                        else 'no {click_id}' end),
             format('Network "%s" gives back what stands in %s: %s. '
                    'untracked=true of link_add and link_update lets it be '
                    'without: then none of its conversions finds a click.',
-                   name, ids[1],
+                   name, array_to_string(ids, ', '),
                    case when length(url) > 500 then 'write it there'
                         else format('url="%s"',
                                  usher.url_tracked(url, ids[1])) end));
@@ -353,7 +357,7 @@ $$;
 comment on function usher.link_tracked_ok(bigint, boolean, text, text) is
     'Raises if one of these URLs gives a click id to a program whose network '
     'does not take it, or where that has to be asked for the URL gives none '
-    'to one that does; null is not looked at';
+    'to one that does, where it looks; null is not looked at';
 
 
 create function api.link_add(host text, url text, slug text default null,

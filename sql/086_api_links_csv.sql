@@ -342,11 +342,12 @@ begin
                                 where p.id = g.program_id
                                       and s.trackable is not true)))
                is true as bad,
-               (not g.untracked and position('{click_id}' in g.url) = 0
+               (not g.untracked
                 and exists (select from usher.program p
                             join usher.network_setup s on s.id = p.network_id
                             where p.id = g.program_id and p.mode <> 'plain'
-                                  and s.trackable))
+                                  and s.trackable
+                                  and not usher.click_id_returns(g.url, s)))
                is true as lost,
                g.program_id is distinct from (g.was).program_id
                and exists (select from usher.program p

@@ -62,7 +62,7 @@ own('full', url => 'https://awin.example/?ued=old&s={sub1}&UED=x',
 own('closed', program => 'closed');
 own('self', host => 'go.wild.example');
 own('ended', expires => '2026-01-01', overflow => 'https://acme.example/over');
-own('split', program => 'awin');
+own('split', program => 'awin', untracked => 'true');
 call('link_target_set', host => 'localhost', slug => 'split', target => 'a',
      url => 'https://awin.example/a?clickref={click_id}');
 

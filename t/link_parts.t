@@ -25,11 +25,11 @@ sub files { map { ($t->ctl_run('link', split(/ /, $_), "org=$_[0]"))[1] }
 
 # every field, and what files have trouble with
 
-$t->ctl('link', 'add', "host=$go", "slug=$_->[0]", "url=$url,$_->[0]", "title=$_->[1]", 'program=shoes')
+$t->ctl('link', 'add', "host=$go", "slug=$_->[0]", "url=$url&b=,$_->[0]", "title=$_->[1]", 'program=shoes')
     for [ 'a', utf8('Grün, „gut“ 😀') ], [ 'b/C', '"' ], [ 'c', "two\nlines" ];
 $t->ctl("link add host=a.acme.example slug=z url=https://shop.example/ program=shoes untracked=true "
         . 'dead=ignore cap=20 cap_day=3');
-$t->ctl('link', 'target', 'set', "host=$go", 'slug=a', "target=$_->[0]", "url=$url,$_->[0]",
+$t->ctl('link', 'target', 'set', "host=$go", 'slug=a', "target=$_->[0]", "url=$url&b=,$_->[0]",
         split ' ', $_->[1])
     for [ 'gone', '' ], [ 'all', 'step=7 weight=0 country=at,de device=mobile os=ios,android '
         . 'language=de-AT,en referrer=*.b.example,a.example starts=2030-01-02T03:04:05.678901Z '
@@ -46,7 +46,7 @@ my @files = files('acme');
 my @file = map { $t->write_file("$_.csv", $files[$_]) } 0 .. 2;
 
 like($files[0], qr/^a\.acme\.example,z,.*,ignore,true,20,3$/m, 'dead, untracked and caps');
-is((split /\n/, $files[1])[2], "$go,a,all,\"$url,all\",7,0,AT DE,mobile,android ios,de-AT en,"
+is((split /\n/, $files[1])[2], "$go,a,all,\"$url&b=,all\",7,0,AT DE,mobile,android ios,de-AT en,"
    . '*.b.example a.example,2030-01-02 03:04:05.678901+00,,900,70', 'a target with all that there is');
 is(join(' ', $files[1] =~ /^$go,(\S+?,\w+),/mg), 'a,first a,all a,last b/C,t c,t', 'by number');
 is($files[2], "group,title,host,slug\nnone,,,\n"
@@ -120,7 +120,7 @@ like($t->ctl_fails('link', 'target', 'import', 'csv=@' . $t->write_file('bad.csv
      'host,slug,target,url', map { "$go,a,n$_,$url" } 1 .. 13)),
      qr/csv= line 14: link "a" has 16 targets/, 'nor a 17th');
 like($t->ctl_fails('link', 'target', 'import', 'csv=@' . $t->write_file('bad.csv', join "\n",
-     'host,slug,target,url', "$go,c,x,$url", map { "$go,a,n$_,$url" . 'x' x 1500 } 1 .. 5)),
+     'host,slug,target,url', "$go,c,x,$url", map { "$go,a,n$_,$url&b=" . 'x' x 1500 } 1 .. 5)),
      qr/csv= line 3: the link is too long/, 'nor what does not fit');
 is(($t->ctl_run(qw(link target export org=acme)))[1] =~ tr/\n//, 7, 'nothing was added');
 like($t->ctl_fails('link', 'group', 'import', 'org=acme', 'csv=@' . $t->write_file('bad.csv',

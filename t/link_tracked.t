@@ -17,7 +17,7 @@ $t->ctl("program create org=acme name=$_ side=network network=$_ currency=EUR")
     for qw(amazon short good);
 $t->ctl('program create org=acme name=own side=own currency=EUR');
 
-my $id = 'https://shop.example/?s={click_id}';
+my $id = 'https://shop.example/?sid={click_id}';
 my $url = 'https://shop.example/?tag=us';
 my $link = 'host=go.example slug';
 
@@ -62,6 +62,7 @@ hint: .*lead elsewhere first}, "$_: a link uses the one that was")
 is($t->ctl("$network sub_id_length=40 sub_id=sid")->{sub_id_length}, 40,
    'what still takes it may be');
 $t->ctl("link target drop $link=good target=a");
+$t->ctl("link update $link=good url=https://shop.example/?s={click_id} untracked=true");
 is($t->ctl("$network sub_id=other")->{sub_id}, 'other sid',
    'as may another, when no link uses it');
 like($t->ctl_fails("$network sub_id_length=20"), qr/lead elsewhere first/,

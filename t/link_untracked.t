@@ -12,14 +12,16 @@ $t->ctl('org create name=acme');
 $t->ctl('domain add host=go.example org=acme');
 $t->ctl('network create org=acme name=awin preset=awin');
 $t->ctl('network create org=acme name=short preset=cj sub_id_length=31');
+$t->ctl('network create org=acme name=any preset=generic');
 $t->ctl("program create org=acme name=$_->[0] side=network network=$_->[1] currency=EUR $_->[2]")
-    for [ 'shoes', 'awin', '' ], [ 'plain', 'awin', 'mode=plain' ], [ 'short', 'short', '' ];
+    for [ 'shoes', 'awin', '' ], [ 'plain', 'awin', 'mode=plain' ], [ 'short', 'short', '' ],
+        [ 'any', 'any', '' ];
 $t->ctl('program create org=acme name=own side=own currency=EUR');
 
 my $link = 'host=go.example slug';
 my $url = 'https://shop.example/p';
 
-sub refused { $t->ctl_fails(@_) =~ /^usherctl: (?:csv= line \d+: )?(.*)\nhint: .*clickref: url="(.*?)"\. untracked=true of "usherctl link add"/
+sub refused { $t->ctl_fails(@_) =~ /^usherctl: (?:csv= line \d+: )?(.*)\nhint: .*clickref, .*clickref6: url="(.*?)"\. untracked=true of "usherctl link add"/
               ? "$1: $2" : 'another' }
 
 my $no = 'a link of program "shoes" has no {click_id}';
@@ -35,7 +37,25 @@ is($t->ctl("link add $link=$_ program=$_ url=$url")->{untracked}, JSON::PP::fals
     for qw(plain short own);
 
 like($t->ctl_fails("link add $link=a program=shoes url=$url" . 'x' x 500),
-     qr/in clickref: write it there\. untracked/, 'or says how');
+     qr/in clickref, .*clickref6: write it there\. untracked/, 'or says how');
+
+# where the network does not look
+
+my $at = 'a link of program "shoes" has {click_id} where its network does not look';
+my $foo = "$url?foo={click_id}";
+
+is(refused("link add $link=a program=shoes url=$url$_->[0]"), "$at: $url$_->[1]", "not there: $_->[0]")
+    for [ '?foo={click_id}', '?foo={click_id}&clickref={click_id}' ],
+        [ '/{click_id}?clickref=', '/{click_id}?clickref={click_id}' ],
+        [ '?clickref=my-{click_id}', '?clickref={click_id}' ],
+        [ '?xclickref={click_id}', '?xclickref={click_id}&clickref={click_id}' ],
+        [ '#?clickref={click_id}', '?clickref={click_id}#?clickref={click_id}' ];
+is($t->ctl("link add $link=s$_ program=shoes url=$url?a=1&clickref$_={click_id}#top")->{untracked},
+   JSON::PP::false, "but in clickref$_") for '', 2, 6;
+is($t->ctl("link add $link=$_-foo program=$_ url=$foo")->{url}, $foo, "$_: anywhere")
+    for qw(plain own any);
+is(refused("link update $link=s url=$foo"), "$at: $foo&clickref={click_id}", 'nor by a change');
+is(refused("link target set $link=s target=t url=$foo"), "$at: $foo&clickref={click_id}", 'nor in a target');
 
 # asked for
 
@@ -66,6 +86,10 @@ my @head = ('host,slug,url,program,untracked', 'go.example,x,https://a.example/,
 
 is(refused('link', 'import', file(@head, "go.example,b,$url,shoes,")), "$no: $url?clickref={click_id}",
    'a line');
+is(refused('link', 'import', file(@head, "go.example,b,$foo,shoes,")), "$at: $foo&clickref={click_id}",
+   'a line, there as well');
+is(refused('link', 'target', 'import', file('host,slug,target,url', "go.example,s,t,$foo")),
+   "$at: $foo&clickref={click_id}", 'and of targets');
 is(counts(@head, "go.example,b,$url,shoes,true"), '2 0 0', 'asked for: a link');
 is(counts('host,slug,url', "go.example,b,${url}3"), '0 1 0', 'which holds for a file without the column');
 $t->sql("update usher.link set untracked = false where slug = 'b'");
