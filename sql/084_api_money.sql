@@ -21,6 +21,32 @@ comment on function api.currency_list() is
 'Lists the currencies, with the decimals of their amounts.';
 
 
+create function usher.amount_argument(argument text, value text,
+    currency text)
+returns bigint
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    m  record;
+begin
+    select * into m from usher.conversion_money(argument,
+        coalesce(value, ''), currency);
+
+    if m.problem is not null then
+        perform usher.fail('400', left(m.problem, 200),
+            format('An amount is like %s, in %s.',
+                   usher.money_text(250, currency), currency));
+    end if;
+
+    return m.minor;
+end
+$$;
+
+comment on function usher.amount_argument(text, text, text) is
+    'The minor units of an argument; empty or null: null';
+
+
 create function usher.source_ok(source text)
 returns void
 language sql immutable

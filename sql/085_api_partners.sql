@@ -260,7 +260,8 @@ as $$
                               join usher.program g on g.id = j.program_id
                               where j.partner_id = p.id), ''),
         'terms', p.terms, 'terms_accepted', p.terms_at,
-        'method', p.payout_method, 'minimum', p.payout_min,
+        'method', p.payout_method,
+        'minimum', coalesce(usher.money_text(p.payout_min, p.currency), '0'),
         'currency', p.currency, 'created', p.created_at)
         || case when usher.actor() is null
                      or exists (select
@@ -281,8 +282,8 @@ comment on function usher.partner_json(usher.partner) is
     'change it';
 
 
-create function usher.partner_ok(p usher.partner)
-returns void
+create function usher.partner_ok(p usher.partner, minimum text)
+returns usher.partner
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
@@ -309,22 +310,28 @@ begin
         '^([a-z][a-z_-]{0,15})?$',
         'A method is a word of 1 to 16 of a-z, _ and -, as in sepa; no '
         'account.');
-    perform usher.number_ok('minimum', p.payout_min, 0, 1000000000000000);
 
     if p.currency is not null then
         perform usher.exponent(p.currency);
+        p.payout_min := coalesce(usher.amount_argument('minimum', minimum,
+                                                       p.currency), 0);
+
+    elsif minimum ~ '[^0.]' then
+        perform usher.fail('400',
+            format('minimum="%s" cannot be', left(minimum, 60)),
+            'A minimum has a currency: give currency= with it.');
+
+    else
+        p.payout_min := 0;
     end if;
 
-    if p.payout_min > 0 and p.currency is null then
-        perform usher.fail('400',
-            format('minimum=%s cannot be', p.payout_min),
-            'A minimum has a currency: give currency= with it.');
-    end if;
+    return p;
 end
 $$;
 
-comment on function usher.partner_ok(usher.partner) is
-    'Raises, naming the argument, unless there can be such a partner';
+comment on function usher.partner_ok(usher.partner, text) is
+    'Raises, naming the argument, unless there can be such a partner; with '
+    'this minimum';
 
 
 create function usher.personal(email text, tax_id text)
@@ -345,7 +352,7 @@ comment on function usher.personal(text, text) is
 create function api.partner_create(org text, name text,
     kind text default 'company', email text default null,
     tax_id text default null, terms text default null,
-    method text default '', minimum bigint default 0,
+    method text default '', minimum text default '0',
     currency text default null)
 returns jsonb
 language plpgsql security definer
@@ -364,10 +371,9 @@ begin
     p.terms := nullif(terms, '');
     p.terms_at := case when p.terms is not null then now() end;
     p.payout_method := method;
-    p.payout_min := coalesce(minimum, 0);
     p.currency := nullif(currency, '');
 
-    perform usher.partner_ok(p);
+    p := usher.partner_ok(p, minimum);
 
     insert into usher.partner as i
         (org_id, name, kind, email, tax_id, terms, terms_at, payout_method,
@@ -379,7 +385,7 @@ begin
     perform usher.note('partner_create', o.id,
         jsonb_build_object('org', org, 'name', name, 'kind', kind,
             'personal', usher.personal(p.email, p.tax_id), 'terms', terms,
-            'method', method, 'minimum', p.payout_min,
+            'method', method, 'minimum', minimum,
             'currency', currency));
 
     return usher.partner_json(p);
@@ -393,7 +399,7 @@ end
 $$;
 
 comment on function api.partner_create(text, text, text, text, text, text,
-    text, bigint, text) is
+    text, text, text) is
 'Creates a partner: who sends us visitors and is paid for it.
 org: name of the org
 name: short name, 1 to 32 of a-z, 0-9 and -
@@ -402,7 +408,7 @@ email: where it is written to
 tax_id: its number with the tax office
 terms: which terms it accepts with this, a version or an address
 method: how it is paid, one word as in sepa
-minimum: what it is paid at least, in minor units; 0: any amount
+minimum: what it is paid at least, as 50.00; 0: any amount
 currency: currency it is paid in, by default the program''s';
 
 
@@ -463,7 +469,7 @@ partner: name of the partner';
 create function api.partner_update(org text, partner text,
     kind text default null, email text default null,
     tax_id text default null, terms text default null,
-    method text default null, minimum bigint default null,
+    method text default null, minimum text default null,
     currency text default null)
 returns jsonb
 language plpgsql security definer
@@ -471,13 +477,16 @@ set search_path = pg_catalog, pg_temp
 set timezone = 'UTC'
 as $$
 declare
-    p  usher.partner := usher.partner_for('partner_update', org, partner);
+    p       usher.partner := usher.partner_for('partner_update', org, partner);
+    amount  text;
 begin
     p.kind := coalesce(kind, p.kind);
     p.email := nullif(coalesce(email, p.email), '');
     p.tax_id := nullif(coalesce(tax_id, p.tax_id), '');
     p.payout_method := coalesce(method, p.payout_method);
-    p.payout_min := coalesce(minimum, p.payout_min);
+
+    -- 5.00 stays 5.00 in another currency.
+    amount := coalesce(minimum, usher.money_text(p.payout_min, p.currency));
     p.currency := nullif(coalesce(currency, p.currency), '');
 
     if terms is not null then
@@ -485,7 +494,7 @@ begin
         p.terms_at := case when p.terms is not null then now() end;
     end if;
 
-    perform usher.partner_ok(p);
+    p := usher.partner_ok(p, amount);
 
     update usher.partner u
     set kind = p.kind, email = p.email, tax_id = p.tax_id, terms = p.terms,
@@ -503,7 +512,7 @@ end
 $$;
 
 comment on function api.partner_update(text, text, text, text, text, text,
-    text, bigint, text) is
+    text, text, text) is
 'Changes a partner.  What is not given stays as it was.
 org: name of the org
 partner: name of the partner
@@ -512,7 +521,7 @@ email: where it is written to; empty: erased
 tax_id: its number with the tax office; empty: erased
 terms: which terms it accepts with this; empty: none any more
 method: how it is paid, one word as in sepa
-minimum: what it is paid at least, in minor units; 0: any amount
+minimum: what it is paid at least, as 50.00; 0: any amount
 currency: currency it is paid in; empty: the program''s';
 
 

@@ -523,7 +523,8 @@ set search_path = pg_catalog, pg_temp
 as $$
     select jsonb_build_object(
         'id', d.id, 'org', o.name, 'program', p.name, 'name', d.name,
-        'title', d.title, 'sku', d.sku, 'price', d.price,
+        'title', d.title, 'sku', d.sku,
+        'price', usher.money_text(d.price, d.currency),
         'currency', d.currency, 'created', d.created_at)
     from usher.org o, usher.program p
     where o.id = d.org_id and p.id = d.program_id
@@ -533,35 +534,35 @@ comment on function usher.product_json(usher.product) is
     'A product as the catalogue shows it';
 
 
-create function usher.product_ok(d usher.product)
-returns void
+create function usher.product_ok(d usher.product, price text)
+returns usher.product
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 begin
     perform usher.title_ok(d.title);
 
-    if d.price is null and d.currency is not null then
+    if price is null and d.currency is not null then
         perform usher.fail('400', 'currency= without a price',
-            'Give price= with it, in minor units.');
+            'Give price= with it.');
     end if;
 
     perform usher.text_ok('sku', d.sku, '^[^[:cntrl:]]{0,100}$',
         'A SKU has at most 100 characters, and no control characters.');
-    perform usher.number_ok('price', d.price, 0, 1000000000000000);
 
-    if d.price is not null then
-        perform usher.exponent(d.currency);
-    end if;
+    d.price := usher.amount_argument('price', price, d.currency);
+
+    return d;
 end
 $$;
 
-comment on function usher.product_ok(usher.product) is
-    'Raises, naming the argument, unless there can be such a product';
+comment on function usher.product_ok(usher.product, text) is
+    'Raises, naming the argument, unless there can be such a product; with '
+    'this price, or none';
 
 
 create function api.product_create(org text, program text, name text,
-    title text default '', sku text default '', price bigint default null,
+    title text default '', sku text default '', price text default null,
     currency text default null)
 returns jsonb
 language plpgsql security definer
@@ -569,19 +570,19 @@ set search_path = pg_catalog, pg_temp
 set timezone = 'UTC'
 as $$
 declare
-    p  usher.program := usher.program_for('product_create', org, program);
-    d  usher.product;
+    p     usher.program := usher.program_for('product_create', org, program);
+    cost  text := nullif(price, '');
+    d     usher.product;
 begin
     perform usher.enabled_ok(p);
     perform usher.name_ok(name);
 
     d.title := title;
     d.sku := sku;
-    d.price := price;
-    d.currency := case when price is null then currency
+    d.currency := case when cost is null then currency
                        else coalesce(currency, p.currency) end;
 
-    perform usher.product_ok(d);
+    d := usher.product_ok(d, cost);
 
     insert into usher.product as i
         (org_id, program_id, name, title, sku, price, currency)
@@ -604,7 +605,7 @@ exception
 end
 $$;
 
-comment on function api.product_create(text, text, text, text, text, bigint,
+comment on function api.product_create(text, text, text, text, text, text,
     text) is
 'Creates a product: something that a program sells.
 org: name of the org
@@ -612,7 +613,7 @@ program: name of the program
 name: short name, 1 to 32 of a-z, 0-9 and -
 title: name for people
 sku: what the shop or network calls it
-price: in minor units, as in 1999 for 19.99
+price: as 19.99
 currency: currency of the price, by default the program''s';
 
 
@@ -670,25 +671,26 @@ product: name of the product';
 
 create function api.product_update(org text, program text, product text,
     title text default null, sku text default null,
-    price bigint default null, currency text default null)
+    price text default null, currency text default null)
 returns jsonb
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
 set timezone = 'UTC'
 as $$
 declare
-    d  usher.product := usher.product_for('product_update', org, program,
-                                          product);
+    d     usher.product := usher.product_for('product_update', org, program,
+                                             product);
+    cost  text := nullif(coalesce(price, usher.money_text(d.price,
+                                                          d.currency)), '');
 begin
     d.title := coalesce(title, d.title);
     d.sku := coalesce(sku, d.sku);
-    d.price := coalesce(price, d.price);
-    d.currency := case when d.price is null then currency
+    d.currency := case when cost is null then currency
                        else coalesce(currency, d.currency,
                                      (select p.currency from usher.program p
                                       where p.id = d.program_id)) end;
 
-    perform usher.product_ok(d);
+    d := usher.product_ok(d, cost);
 
     update usher.product u
     set title = d.title, sku = d.sku, price = d.price, currency = d.currency
@@ -709,7 +711,7 @@ exception
 end
 $$;
 
-comment on function api.product_update(text, text, text, text, text, bigint,
+comment on function api.product_update(text, text, text, text, text, text,
     text) is
 'Changes a product.  What is not given stays as it was.
 org: name of the org
@@ -717,7 +719,7 @@ program: name of the program
 product: name of the product
 title: name for people
 sku: what the shop or network calls it; empty: not known
-price: in minor units, as in 1999 for 19.99
+price: as 19.99; empty: not known
 currency: currency of the price';
 
 

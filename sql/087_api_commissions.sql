@@ -3,31 +3,6 @@
 -- Amounts come and go as text in the program's currency, percent as text with
 -- a point.
 
-create function usher.commission_amount(argument text, value text,
-    currency text)
-returns bigint
-language plpgsql stable
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-    m  record;
-begin
-    select * into m from usher.conversion_money(argument, value, currency);
-
-    if m.problem is not null then
-        perform usher.fail('400', left(m.problem, 200),
-            format('An amount is like %s, in the program''s currency, %s.',
-                   usher.money_text(250, currency), currency));
-    end if;
-
-    return m.minor;
-end
-$$;
-
-comment on function usher.commission_amount(text, text, text) is
-    'The minor units of an argument; empty: null';
-
-
 create function usher.commission_rate(argument text, value text, kind text,
     currency text)
 returns numeric
@@ -36,7 +11,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
     if kind = 'fixed' then
-        return usher.commission_amount(argument, value, currency);
+        return usher.amount_argument(argument, value, currency);
     end if;
 
     value := rtrim(value, ' %');
@@ -99,7 +74,7 @@ begin
 
         above := case r.tier_by
                  when 'count' then split_part(t, ':', 1)::bigint
-                 else usher.commission_amount('tiers', split_part(t, ':', 1),
+                 else usher.amount_argument('tiers', split_part(t, ':', 1),
                                               currency) end;
 
         if above <= (0::bigint || r.tier_above)[
@@ -228,8 +203,8 @@ begin
     r := usher.commission_tiers(tiers, r, p.currency);
     r.renewal_rate := usher.commission_rate('renewal', renewal, r.kind,
                                             p.currency);
-    r.most := usher.commission_amount('max', coalesce(max, ''), p.currency);
-    r.most_month := usher.commission_amount('max_month',
+    r.most := usher.amount_argument('max', coalesce(max, ''), p.currency);
+    r.most_month := usher.amount_argument('max_month',
                         coalesce(max_month, ''), p.currency);
     r.starts_at := coalesce(starts, now());
 

@@ -36,11 +36,11 @@ $t->ctl('program', 'create', $org, 'name=shoes-and-socks', 'side=network',
         'hosts=www.example.com,*.shop.example.com');
 $t->ctl('program', 'create', $org, 'name=books', 'side=own', 'currency=EUR');
 $t->ctl('product', 'create', $org, 'program=books', 'name=a-book',
-        "title=$text", 'sku=978-3-16-148410-0', 'price=1999');
+        "title=$text", 'sku=978-3-16-148410-0', 'price=19.99');
 $t->ctl('campaign', 'create', $org, 'name=spring-of-2026', "title=$text",
         'starts=2026-03-01', 'ends=2026-06-01');
 $t->ctl('partner', 'create', $org, 'name=ann', 'email=ann@example.com',
-        'tax_id=DE123456789', 'terms=v1', 'minimum=5000', 'currency=EUR');
+        'tax_id=DE123456789', 'terms=v1', 'minimum=50.00', 'currency=EUR');
 $t->ctl('partner', 'join', $org, 'partner=ann', 'program=books');
 
 $t->sql("insert into usher.journal (slot, node, state, reason, moved_at,

@@ -18,7 +18,7 @@ commission rule add org=acme program=books percent=10 starts=2026-01-01
 program create org=acme name=dollars side=own currency=USD
 commission rule add org=acme program=dollars percent=10 starts=2026-01-01
 partner create org=acme name=cat terms=v1 method=paypal
-partner create org=acme name=dan terms=v1 method=sepa currency=GBP minimum=1000
+partner create org=acme name=dan terms=v1 method=sepa currency=GBP minimum=10.00
 partner join org=acme partner=cat program=books
 partner join org=acme partner=dan program=books
 partner join org=acme partner=cat program=dollars
@@ -59,10 +59,10 @@ $t->ctl('partner update org=acme partner=ann terms=v1');
 my $none = batch();
 is(left($none), 'ann method 10.00', 'who has no method');
 like($none->{left}[0]{why}, qr/partner update method=/, 'and what to do');
-$t->ctl('partner update org=acme partner=ann method=sepa minimum=1001 '
+$t->ctl('partner update org=acme partner=ann method=sepa minimum=10.01 '
         . 'currency=EUR');
 is(left(batch()), 'ann minimum 10.00', 'who is below his minimum');
-$t->ctl('partner update org=acme partner=ann minimum=1000');
+$t->ctl('partner update org=acme partner=ann minimum=10');
 $t->ctl('partner disable org=acme partner=ann');
 is(left(batch()), 'ann disabled 10.00', 'who is disabled');
 $t->ctl('partner enable org=acme partner=ann');

@@ -23,7 +23,7 @@ my $now = time;
 
 $t->ctl($_) for split /\n/, <<'END';
 program update org=acme program=books hold=30
-partner update org=acme partner=ann terms=v1 method=sepa currency=EUR minimum=500
+partner update org=acme partner=ann terms=v1 method=sepa currency=EUR minimum=5
 partner update org=acme partner=bob terms=v1 method=sepa currency=USD
 partner create org=acme name=cat terms=v1 method=sepa
 partner join org=acme partner=cat program=books

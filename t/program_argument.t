@@ -40,13 +40,13 @@ my %program = (title => $title,
     window => [ 367, qr/Give 1 to 366/ ], hold => [ -1, qr/Give 0 to 366/ ],
     terms => [ $long, qr/at most 200 characters/ ]);
 my %product = (title => $title, sku => [ 'x' x 101, qr/at most 100/ ],
-    price => [ -1, qr/Give 0 to 10{15}/ ]);
+    price => [ -1, qr/An amount is like 2\.50, in EUR/ ]);
 my %partner = (kind => [ 'club', qr/company or person/ ],
     email => [ 'ann', qr/as ann\@example\.com/ ],
     tax_id => [ '#1', qr/1 to 40 of letters/ ],
     terms => [ $long, qr/at most 200 characters/ ],
     method => [ 'DE89370400440532013000', qr/as in sepa; no account/ ],
-    minimum => [ -1, qr/Give 0 to 10{15}/ ], currency => $currency);
+    minimum => [ 2.505, qr/An amount is like 2\.50, in EUR/ ], currency => $currency);
 my $when = [ '2026-02-01', qr/ends after it starts/ ];
 my $never = [ 'infinity', qr/Give a moment/ ];
 
@@ -75,8 +75,8 @@ my %call = (
     campaign_update => [ 'campaign=spring', { title => $title,
         starts => $never, ends => $when } ],
     campaign_drop => [ 'campaign=spring', {} ],
-    partner_create => [ 'name=new', { %partner, name => $name } ],
-    partner_update => [ 'partner=ann', \%partner ],
+    partner_create => [ 'name=new currency=EUR', { %partner, name => $name } ],
+    partner_update => [ 'partner=ann currency=EUR', \%partner ],
     partner_disable => [ 'partner=ann', { reason => $reason } ],
     partner_enable => [ 'partner=ann', {} ],
     partner_join => [ 'partner=ann program=shop', {} ],

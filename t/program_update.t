@@ -19,12 +19,12 @@ for my $org (qw(acme beta)) {
             . 'hosts=www.example.com attribution=first window=7 hold=3 terms=v1')
         for qw(shop spare);
     $t->ctl("product create org=$org program=shop name=$_ title=old sku=$_ "
-            . 'price=100 currency=USD') for qw(book pen);
+            . 'price=1.00 currency=USD') for qw(book pen);
     $t->ctl("product create org=$org program=shop name=bare");
     $t->ctl("campaign create org=$org name=$_ title=old starts=2026-01-01 "
             . 'ends=2026-02-01') for qw(spring autumn);
     $t->ctl("partner create org=$org name=$_ kind=person email=a\@b.c tax_id=1 "
-            . 'terms=v1 method=sepa minimum=500 currency=EUR') for qw(ann bob);
+            . 'terms=v1 method=sepa minimum=5.00 currency=EUR') for qw(ann bob);
     $t->ctl("partner join org=$org partner=ann program=$_") for qw(shop spare);
 }
 
@@ -132,9 +132,25 @@ for my $case (
 }
 
 is_deeply(changes('product_update', org => 'acme', program => 'shop',
-                  product => 'bare', price => 5),
+                  product => 'bare', price => '0.05'),
           { 'product 3 price' => 5, 'product 3 currency' => 'EUR' },
           'a price is in the program\'s currency, if none is given');
+is_deeply(changes('product_update', org => 'acme', program => 'shop',
+                  product => 'book', price => ''),
+          { 'product 1 price' => 'null', 'product 1 currency' => 'null' },
+          'or is not known any more');
+is_deeply(changes('product_update', org => 'acme', program => 'shop',
+                  product => 'book', currency => 'JPY'),
+          { 'product 1 price' => 1, 'product 1 currency' => 'JPY' },
+          'what stays is what it says');
+is_deeply(changes('partner_update', org => 'acme', partner => 'ann',
+                  currency => 'JPY'),
+          { 'partner 1 payout_min' => 5, 'partner 1 currency' => 'JPY' },
+          '... of a minimum too');
+is($t->ctl('product show org=acme program=shop product=book')->{price}, '1.00',
+   'a price as it was given');
+is($t->ctl('partner show org=acme partner=ann')->{minimum}, '5.00',
+   'and a minimum');
 
 my $terms = changes('partner_update', org => 'acme', partner => 'ann',
                     terms => 'v2');
