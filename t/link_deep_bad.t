@@ -29,7 +29,7 @@ $t->sql("select api.program_create(org => 'acme', name => '$_->[0]', "
     for ['network', 'net'], ['own', ''];
 $t->sql("select api.link_add(host => 'localhost', slug => '$_->[0]', "
     . "program => '$_->[0]', fallback => 'https://back.example/', "
-    . "query => true, url => 'https://$_->[1]/?s={click_id}')")
+    . "query => true, url => 'https://$_->[1]/?s={click_id}', untracked => true)")
     for ['network', 'net.example'], ['own', 'shop.example'];
 
 $t->nginx(<<'CONF');
