@@ -415,11 +415,10 @@ as $$
                                              E'\n', '') end,
                'allow', nullif(array_to_string(p.addresses, ' '), ''),
                'back', case when s.parameters ? 'parent_id' then
-                   (select left(string_agg(w.key, '|' order by w.key), 500)
+                   (select string_agg(w.key, '|' order by w.key)
                     from jsonb_each_text(s.statuses) w
                     where w.value in ('rejected', 'reversed')) end,
-               'ignored', (select left(string_agg(w.key, '|' order by w.key),
-                                       500)
+               'ignored', (select string_agg(w.key, '|' order by w.key)
                            from jsonb_each_text(s.statuses) w
                            where w.value = 'ignored' and w.key <> ''),
                'params', s.parameters))

@@ -233,11 +233,24 @@ begin
                    'holds what, as in parameters="click_id=subid '
                    'transaction_id=tid amount=payout".', s.preset));
     end if;
+
+    -- They stand in its record, and edges take no more.
+    if exists (select
+               from jsonb_each_text(s.statuses) w
+               where w.value in ('rejected', 'reversed', 'ignored')
+               group by w.value = 'ignored'
+               having sum(octet_length(w.key) + 1) > 500)
+    then
+        perform usher.fail('400', 'statuses= has too many words',
+            'All that mean rejected or reversed have 500 bytes at most, and '
+            'all that are ignored.');
+    end if;
 end
 $$;
 
 comment on function usher.postback_whole(usher.postback) is
-    'Raises unless it is known by what a conversion is told from another';
+    'Raises unless it is known by what a conversion is told from another, and '
+    'edges can take its words';
 
 
 create function api.postback_add(org text, name text,

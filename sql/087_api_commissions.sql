@@ -75,7 +75,7 @@ begin
         above := case r.tier_by
                  when 'count' then split_part(t, ':', 1)::bigint
                  else usher.amount_argument('tiers', split_part(t, ':', 1),
-                                              currency) end;
+                                            currency) end;
 
         if above <= (0::bigint || r.tier_above)[
                         cardinality(r.tier_above) + 1]
@@ -203,9 +203,8 @@ begin
     r := usher.commission_tiers(tiers, r, p.currency);
     r.renewal_rate := usher.commission_rate('renewal', renewal, r.kind,
                                             p.currency);
-    r.most := usher.amount_argument('max', coalesce(max, ''), p.currency);
-    r.most_month := usher.amount_argument('max_month',
-                        coalesce(max_month, ''), p.currency);
+    r.most := usher.amount_argument('max', max, p.currency);
+    r.most_month := usher.amount_argument('max_month', max_month, p.currency);
     r.starts_at := coalesce(starts, now());
 
     perform usher.number_ok('renewals', renewals, 0, 1000);

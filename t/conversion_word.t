@@ -77,8 +77,17 @@ is(import_csv('t7,last_paid_day,1,EUR', 't8,payment,4.50,EUR'), '0 1 0', 'nor in
 
 # what edges know of it
 
+like($t->ctl_fails('postback', 'update', 'org=acme', 'postback=net',
+                   'statuses=' . join ' ', map { 'w' x 60 . "$_=ignored" } 0 .. 8),
+     qr/too many words/, 'no more than they take');
+
 is($t->sql("select r.record->>'ignored' from usher.postback p,
                    usher.postback_records(array[p.token]) r where p.name = 'net'"), 'click',
    'edges know the word');
+$t->sql('truncate usher.directory_outbox');
+$t->sql("update usher.network_preset set statuses = statuses || '{\"view\": \"ignored\"}'
+         where name = 'generic'");
+ok($t->sql("select count(*) from usher.directory_outbox where kind = 'postback'") > 0,
+   'and hear of another');
 
 done_testing();

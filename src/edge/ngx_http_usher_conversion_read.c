@@ -300,7 +300,7 @@ ngx_http_usher_conversion_digistore(ngx_http_usher_conversion_t *conversion,
     if (usher_postback_find(body->data, body->len, &event_name, &event, pieces)
         != 1)
     {
-        event.len = 0;
+        ngx_memzero(&event, sizeof(usher_postback_text_t));
     }
 
     if ((event.len == 15
